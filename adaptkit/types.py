@@ -1,0 +1,198 @@
+"""The values that cross every boundary: frozen, no I/O, no vendor types.
+
+All are `msgspec` structs: cheap, typed, and decoded strictly wherever text comes in from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Literal, Self
+
+import msgspec
+
+from adaptkit.errors import ConfigError
+
+__all__ = [
+    "AudioPart",
+    "Event",
+    "ImagePart",
+    "JobRef",
+    "Message",
+    "ModelRef",
+    "Part",
+    "Reply",
+    "Role",
+    "Snapshot",
+    "Status",
+    "TextPart",
+    "ToolCall",
+    "Usage",
+]
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+
+
+class Status(StrEnum):
+    """Where a job stands. ``unknown`` is not terminal: the service said a word that adaptkit does not know."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    UNKNOWN = "unknown"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a job in this state will never leave it."""
+        return self in (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
+
+
+class _Ref(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One line of versioned JSON: which backend, which id, which target. Never a secret, never configuration."""
+
+    v: Literal[1] = 1
+    backend: str
+    id: str
+    target: str | None = None
+
+    def __str__(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def parse(cls, text: str | Self) -> Self:
+        """Read a reference back.
+
+        Args:
+            text: What ``str(ref)`` gave, or a reference (returned as it is).
+
+        Raises:
+            ConfigError: the text is no reference of this kind, or was written by a newer adaptkit.
+        """
+        if isinstance(text, cls):
+            return text
+        try:
+            ref = msgspec.json.decode(str(text).strip(), type=cls)
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            kind = cls.__name__
+            raise ConfigError(
+                f"this is not a {kind}: {error}. A {kind} is one line of JSON such as "
+                f'{{"kind":"{_KINDS[kind]}","v":1,"backend":"lora","id":"…"}}; print(str(ref)) writes it.'
+            ) from None
+        if not ref.backend or not ref.id:
+            raise ConfigError(f"a {cls.__name__} needs a backend and an id, got {text!r}")
+        return ref
+
+
+class JobRef(_Ref, frozen=True, kw_only=True, tag="job", tag_field="kind"):
+    """Text form of a job; ``Client.attach(str(ref))`` finds it again from any process."""
+
+
+class ModelRef(_Ref, frozen=True, kw_only=True, tag="model", tag_field="kind"):
+    """Text form of a model that answers; ``Client.model(str(ref))`` opens it from any process."""
+
+
+_KINDS = {"JobRef": "job", "ModelRef": "model"}
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backend says of a job at one moment.
+
+    ``job_id`` is the backend's own id, ``raw_status`` its own word, ``tag`` the tag that the submission carried where
+    the backend gives it back, ``message`` its words on a failure, ``poll_after`` the seconds after which asking again
+    makes sense, ``raw`` the vendor's answer for those who need more.
+    """
+
+    job_id: str
+    status: Status
+    raw_status: str
+    tag: str | None = None
+    message: str | None = None
+    poll_after: float | None = None
+    raw: Mapping[str, Any] = {}
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened in a job.
+
+    ``id`` is unique within the job and orders events; ``at`` is Unix time in seconds; ``kind`` is ``status``,
+    ``metrics``, ``checkpoint``, ``warning`` or ``log``; ``data`` holds the figures (``step``, ``total_steps``,
+    ``loss``, ``eta`` in seconds, …).
+    """
+
+    id: str
+    at: float
+    kind: str
+    message: str
+    data: Mapping[str, Any] = {}
+
+
+class TextPart(msgspec.Struct, frozen=True, kw_only=True, tag="text", tag_field="type"):
+    """Text inside a message of several parts."""
+
+    text: str
+
+
+class ImagePart(msgspec.Struct, frozen=True, kw_only=True, tag="image_url", tag_field="type"):
+    """An image, as an http(s) or ``data:`` URL; ``detail`` is OpenAI's ``low``, ``high`` or ``auto``."""
+
+    url: str
+    detail: str | None = None
+
+
+class AudioPart(msgspec.Struct, frozen=True, kw_only=True, tag="input_audio", tag_field="type"):
+    """Base64 audio in ``format`` (``wav`` or ``mp3``)."""
+
+    data: str
+    format: str
+
+
+Part = TextPart | ImagePart | AudioPart
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that the assistant makes: ``arguments`` is always an object here, whatever the format it came in."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    id: str | None = None
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn of a conversation.
+
+    ``weight`` is 0 or 1 on assistant turns: whether training learns from it (``None`` means yes).
+    """
+
+    role: Role
+    content: str | tuple[Part, ...] | None = None
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    weight: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of the message; parts that are not text are left out."""
+        if isinstance(self.content, tuple):
+            return "".join(part.text for part in self.content if isinstance(part, TextPart))
+        return self.content or ""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens that a reply cost."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model answered. ``finish_reason`` is ``stop``, ``length``, ``tool_calls`` or the service's own word."""
+
+    text: str
+    usage: Usage = Usage()
+    finish_reason: str = "stop"
+    tool_calls: tuple[ToolCall, ...] = ()
+    raw: Mapping[str, Any] = {}

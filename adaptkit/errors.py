@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adaptkit.data.check import Problem
+
     from adaptkit.types import JobRef, Snapshot
 
 __all__ = [
@@ -182,8 +183,16 @@ class RateLimitError(BackendError):
     transient = True
     never_ran = True
 
-    def __init__(self, message: str, *, retry_after: float | None = None, backend: str | None = None,
-                 status_code: int | None = 429, request_id: str | None = None, ref: JobRef | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        backend: str | None = None,
+        status_code: int | None = 429,
+        request_id: str | None = None,
+        ref: JobRef | None = None,
+    ) -> None:
         self.retry_after = retry_after
         super().__init__(message, backend=backend, status_code=status_code, request_id=request_id, ref=ref)
 
@@ -216,11 +225,13 @@ class BackendRetiredError(BackendError):
         status_code: HTTP status, where there was one.
     """
 
-    def __init__(self, message: str, *, since: str, replacement: str, backend: str | None = None,
-                 status_code: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, since: str, replacement: str, backend: str | None = None, status_code: int | None = None
+    ) -> None:
         self.since, self.replacement = since, replacement
-        super().__init__(f"{message} Gone since {since}; use {replacement} instead.", backend=backend,
-                         status_code=status_code)
+        super().__init__(
+            f"{message} Gone since {since}; use {replacement} instead.", backend=backend, status_code=status_code
+        )
 
 
 class SubmissionUncertain(BackendError):

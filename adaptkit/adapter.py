@@ -1,0 +1,347 @@
+"""The interface that a backend implements: the page that a plugin author reads.
+
+An adapter has five abstract methods: `upload`, `submit`, `poll`, `cancel` and `retrieve`. Each is one logical step:
+no sleeping, no retrying, no caching, no journal; the client does all of that, once, for every backend. What a backend
+can do beyond that it says by implementing one of the small protocols at the end of this page.
+
+Adapters deal in the backend's own ids (plain text); the client turns them into `JobRef` and `ModelRef`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+
+from adaptkit.data import DataRules, Dataset
+from adaptkit.http import Egress
+from adaptkit.types import Event, Message, Reply, Snapshot
+
+__all__ = [
+    "Adapter",
+    "BackendConfig",
+    "ChatOptions",
+    "Context",
+    "DataFile",
+    "Guarantee",
+    "Plan",
+    "SupportsChat",
+    "SupportsDeleteModel",
+    "SupportsDownload",
+    "SupportsEvents",
+    "SupportsExport",
+    "SupportsFind",
+    "SupportsGenerate",
+    "SupportsRestart",
+    "SupportsStream",
+]
+
+Guarantee = Literal["exactly_once", "reconcilable", "at_most_once_manual"]
+
+
+class BackendConfig(BaseModel):
+    """Parent of every backend's configuration: frozen, and an unknown field is an error.
+
+    A subclass adds ``backend: Literal["its-name"] = "its-name"`` and its fields. Fields that mean the same everywhere
+    are spelled the same: ``model``, ``method``, ``epochs``, ``batch_size``, ``learning_rate``,
+    ``learning_rate_multiplier``, ``rank``, ``seed``, ``name``, ``validation``. A key never stands in a field; the name
+    of an environment variable does.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, protected_namespaces=())
+
+    backend: str
+
+
+ConfigT = TypeVar("ConfigT", bound=BackendConfig)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the client lends an adapter.
+
+    Attributes:
+        home: Folder under which local backends keep jobs and models; made on first use.
+        egress: The policy that says where data may go.
+    """
+
+    home: Path
+    egress: Egress = field(default_factory=Egress)
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of a plan: data in the format the backend takes, not yet written anywhere.
+
+    Attributes:
+        purpose: ``train`` or ``validation``.
+        data: The examples; ``data.write(file, format)`` gives exactly the bytes whose hash is `sha256`.
+        format: Name of the format.
+        sha256: Hash of the converted bytes, hexadecimal.
+        size: Bytes.
+        rows: Examples.
+    """
+
+    purpose: str
+    data: Dataset = field(repr=False)
+    format: str
+    sha256: str
+    size: int
+    rows: int
+
+    @classmethod
+    def of(cls, purpose: str, data: Dataset, format: str) -> DataFile:  # noqa: A002 - the field's standard term
+        """Convert once without keeping anything, to learn the hash and the size.
+
+        Raises:
+            DataError: a row cannot be expressed in that format.
+        """
+        with Path("/dev/null").open("wb") as nowhere:
+            written = data.write(nowhere, format)
+        return cls(purpose, data, format, written.sha256, written.bytes, written.rows)
+
+
+@dataclass(frozen=True)
+class Plan(Generic[ConfigT]):
+    """What would be sent, exactly. Making one reads the data and does nothing else.
+
+    Attributes:
+        config: The resolved configuration, every default filled in.
+        files: The data in the backend's format.
+        request: The request as it would go out; file ids and the tag are filled in at submission.
+        destinations: Hosts that data or requests go to; empty when nothing leaves the machine.
+        warnings: What works and should be known.
+        tokens: Estimated training tokens of one epoch, or ``None``.
+        fingerprint: Fingerprint of the training data.
+    """
+
+    config: ConfigT
+    files: tuple[DataFile, ...]
+    request: Mapping[str, Any]
+    destinations: tuple[str, ...]
+    fingerprint: str
+    warnings: tuple[str, ...] = ()
+    tokens: int | None = None
+
+
+class ChatOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How to answer: at most ``max_tokens`` new tokens, ``temperature`` 0 for greedy, ``None`` for the default."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+class Adapter(ABC, Generic[ConfigT]):
+    """A backend.
+
+    Class attributes:
+        backend: Its name, as in ``backend = "…"``.
+        config_type: Its configuration.
+        guarantee: What holds when the answer to `submit` is lost. ``exactly_once``: sending again with the same tag
+            is safe, because the tag is the job's id or an idempotency token. ``reconcilable``: `SupportsFind` finds a
+            job by its tag. ``at_most_once_manual``: neither.
+        settle_seconds: How long after a lost answer a job may still be missing from what `find` lists.
+    """
+
+    backend: ClassVar[str]
+    config_type: ClassVar[type[BackendConfig]]
+    guarantee: ClassVar[Guarantee] = "at_most_once_manual"
+    settle_seconds: ClassVar[float] = 0.0
+
+    def __init__(self, config: ConfigT, context: Context) -> None:
+        """Keep what is needed; no I/O and no vendor import here."""
+        self.config, self.context = config, context
+
+    @classmethod
+    def data_rules(cls, config: ConfigT | None = None) -> DataRules:
+        """Rules that training data must keep; without a config, those that hold for every config."""
+        del config
+        return DataRules()
+
+    @property
+    def account(self) -> str:
+        """Which account uploads belong to: stable, and never a key (a fingerprint of one at most)."""
+        return "local"
+
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """Hosts that this backend talks to, for the egress policy; empty when nothing leaves the machine."""
+        raise NotImplementedError(f"{type(self).__name__} must say which hosts it talks to (an empty tuple for none)")
+
+    def request(self, files: Sequence[DataFile]) -> Mapping[str, Any]:
+        """The request that `submit` will send, without file ids and tag; shown by a dry run."""
+        del files
+        return self.config.model_dump(mode="json", exclude_none=True)
+
+    def warnings(self, files: Sequence[DataFile]) -> Sequence[str]:
+        """What works and should be known before submitting."""
+        del files
+        return ()
+
+    def prepare(self, data: Dataset) -> Plan[ConfigT]:
+        """Check and convert: everything that can be refused is refused here, all of it at once.
+
+        Raises:
+            DataError: rows break a rule or cannot be expressed; carries every problem.
+            UnsupportedError: the backend cannot express the configuration.
+            EgressError: the policy does not allow the backend's hosts.
+        """
+        self.context.egress.require(self.destinations, self.backend)
+        rules = self.data_rules(self.config)
+        report = data.check(rules=rules)
+        report.raise_if_bad()
+        files = [DataFile.of("train", data, rules.format)]
+        validation = getattr(self.config, "validation", None)
+        if validation is not None:
+            held_out = Dataset.open(validation)
+            # the minimum is a rule for training data alone
+            held_out.check(rules=msgspec.structs.replace(rules, min_rows=1)).raise_if_bad()
+            files.append(DataFile.of("validation", held_out, rules.format))
+        return Plan(
+            config=self.config,
+            files=tuple(files),
+            request=self.request(files),
+            destinations=self.destinations,
+            fingerprint=data.fingerprint,
+            warnings=tuple(self.warnings(files)),
+            tokens=report.stats.tokens,
+        )
+
+    @abstractmethod
+    def upload(self, file: DataFile) -> str:
+        """Bring one file to the backend, and give its id there. May loop over parts; free, so it may be repeated."""
+
+    @abstractmethod
+    def submit(self, plan: Plan[ConfigT], uploads: Mapping[str, str], tag: str) -> Snapshot:
+        """Send the one request that costs money.
+
+        Args:
+            plan: What `prepare` gave.
+            uploads: File id by purpose.
+            tag: Random text of 26 letters and digits that the job must carry, so that it can be found.
+
+        Raises:
+            ConnectionFailedError, RateLimitError: it provably did not run.
+            ServiceError: it may have run.
+            BackendError: the backend refused.
+        """
+
+    @abstractmethod
+    def poll(self, job_id: str) -> Snapshot:
+        """Ask how a job stands: one request.
+
+        Raises:
+            NotFoundError: there is no such job.
+            BackendError: asking failed; says nothing about the job.
+        """
+
+    @abstractmethod
+    def cancel(self, job_id: str) -> None:
+        """Ask a job to stop and return at once. A job that has ended, or is being stopped, is no error.
+
+        Raises:
+            NotFoundError: there is no such job.
+        """
+
+    @abstractmethod
+    def retrieve(self, job_id: str) -> str:
+        """The id of the model that a succeeded job made.
+
+        Raises:
+            NotFoundError: there is no such job, or its model is gone.
+        """
+
+    def close(self) -> None:
+        """Let go of connections and loaded models; the adapter is not used after this."""
+
+
+@runtime_checkable
+class SupportsEvents(Protocol):
+    """Jobs tell what happens inside them."""
+
+    def events(self, job_id: str, after: str | None) -> Sequence[Event]:
+        """Events after the one with that id (all when ``None``), oldest first: one request."""
+        ...
+
+
+@runtime_checkable
+class SupportsFind(Protocol):
+    """Jobs can be found by the tag they were submitted with."""
+
+    def find(self, tag: str) -> Sequence[Snapshot]:
+        """Jobs that may carry the tag; the client compares ``Snapshot.tag`` again."""
+        ...
+
+
+@runtime_checkable
+class SupportsRestart(Protocol):
+    """An interrupted job can be continued from its last checkpoint without cost; `submit` of the same run does so."""
+
+    def restart(self, job_id: str) -> Snapshot:
+        """Continue a job whose worker died; a job that runs or has ended is left alone."""
+        ...
+
+
+@runtime_checkable
+class SupportsChat(Protocol):
+    """Models answer."""
+
+    def chat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
+        """Answer one conversation: one request."""
+        ...
+
+
+@runtime_checkable
+class SupportsStream(Protocol):
+    """Models answer piece by piece."""
+
+    def stream(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Iterator[str]:
+        """Pieces of the answer; joined, they are the text that `chat` would give."""
+        ...
+
+
+@runtime_checkable
+class SupportsGenerate(Protocol):
+    """Models answer many conversations in one go."""
+
+    def generate(self, model_id: str, conversations: Sequence[Sequence[Message]], options: ChatOptions) -> list[Reply]:
+        """Answers in the order of the conversations."""
+        ...
+
+
+@runtime_checkable
+class SupportsExport(Protocol):
+    """Models can be written in formats that other programs serve."""
+
+    def export(self, model_id: str, format: str, path: Path) -> Path:  # noqa: A002 - the field's standard term
+        """Write the model under ``path``, which must not exist or be empty, and give the path written.
+
+        Raises:
+            UnsupportedError: no such format.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsDownload(Protocol):
+    """The weights can be had as files."""
+
+    def download(self, model_id: str, path: Path) -> Path:
+        """Copy the model's files into ``path``, which must not exist or be empty."""
+        ...
+
+
+@runtime_checkable
+class SupportsDeleteModel(Protocol):
+    """Models can be deleted."""
+
+    def delete_model(self, model_id: str) -> None:
+        """Delete a model for good; one that is not there is no error."""
+        ...

@@ -13,10 +13,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from adaptkit.data import DataRules, Dataset
 from adaptkit.http import Egress
@@ -29,6 +29,7 @@ __all__ = [
     "Context",
     "DataFile",
     "Guarantee",
+    "LocalPath",
     "Plan",
     "SupportsChat",
     "SupportsDeleteModel",
@@ -57,6 +58,14 @@ class BackendConfig(BaseModel):
 
     backend: str
 
+
+def _anchored(value: str, info: ValidationInfo) -> str:
+    base = (info.context or {}).get("base")
+    return str(Path(base, Path(value).expanduser())) if base else value
+
+
+#: A path in a configuration: relative to the configuration file, where it came from one.
+LocalPath = Annotated[str, AfterValidator(_anchored)]
 
 ConfigT = TypeVar("ConfigT", bound=BackendConfig)
 
@@ -217,6 +226,11 @@ class Adapter(ABC, Generic[ConfigT]):
     @abstractmethod
     def upload(self, file: DataFile) -> str:
         """Bring one file to the backend, and give its id there. May loop over parts; free, so it may be repeated."""
+
+    def has_upload(self, file_id: str) -> bool:
+        """Whether a file uploaded earlier is still there: one request, where the backend can lose files."""
+        del file_id
+        return True
 
     @abstractmethod
     def submit(self, plan: Plan[ConfigT], uploads: Mapping[str, str], tag: str) -> Snapshot:

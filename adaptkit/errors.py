@@ -36,7 +36,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adaptkit.data.check import Problem
-
     from adaptkit.types import JobRef, Snapshot
 
 __all__ = [

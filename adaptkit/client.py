@@ -1,0 +1,225 @@
+"""`Client`: targets in, jobs and models out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from adaptkit import config as configuration
+from adaptkit import steps
+from adaptkit.adapter import Adapter, BackendConfig, Context, Plan
+from adaptkit.config import Settings
+from adaptkit.data import Dataset
+from adaptkit.errors import AdaptkitError, ConfigError
+from adaptkit.http import Egress
+from adaptkit.job import Job
+from adaptkit.journal import Journal, Run, Stage, open_journal
+from adaptkit.lifecycle import JobState
+from adaptkit.model import Model
+from adaptkit.registry import adapter_type, nearest
+from adaptkit.steps import Clock, SystemClock
+from adaptkit.submission import Submission
+from adaptkit.types import JobRef, ModelRef, Snapshot, Status
+
+__all__ = ["Client"]
+
+Targets = Mapping[str, BackendConfig | Mapping[str, Any]]
+
+
+class Client:
+    """The way in. One client serves any number of threads and jobs.
+
+    Args:
+        config: Path of a configuration file. Without it, and without ``targets``, the nearest ``adaptkit.toml`` in
+            this folder or above is read; where there is none the client has no targets and still attaches to jobs.
+        targets: Configurations by name, instead of a file.
+        egress: Where data may go: ``"none"``, a list of host names, or ``None`` for what the file says. A file's
+            policy can be narrowed here and not widened.
+        journal: Path of an SQLite file or a ``postgresql://`` URL; by default the file's, else the one in ``home``.
+        home: Folder of the journal, local jobs and models; by default ``$ADAPTKIT_HOME``, else ``~/.adaptkit``.
+        clock: Time; tests pass ``adaptkit.testing.FakeClock()``.
+
+    Raises:
+        ConfigError: the configuration has mistakes; all of them are named.
+    """
+
+    def __init__(
+        self,
+        config: str | os.PathLike[str] | None = None,
+        *,
+        targets: Targets | None = None,
+        egress: str | list[str] | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        home: str | os.PathLike[str] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = _settings(config, targets)
+        home_folder = Path(home).expanduser().absolute() if home else configuration.default_home()
+        self._context = Context(home_folder, _narrowed(self._settings.egress, Egress.parse(egress)))
+        self._journal_url = str(journal or self._settings.journal or home_folder / "journal.db")
+        self._clock = clock or SystemClock()
+        self._journal: Journal | None = None
+        self._adapters: dict[tuple[str, str], Adapter[Any]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def targets(self) -> Mapping[str, BackendConfig]:
+        """Configuration by target name."""
+        return self._settings.targets
+
+    @property
+    def home(self) -> Path:
+        """Folder of the journal, local jobs and models."""
+        return self._context.home
+
+    def plan(self, target: str, data: Dataset) -> Plan[Any]:
+        """What `submit` would send, without sending or recording anything.
+
+        Raises:
+            ConfigError: no such target.
+            DataError: the data does not fit; carries every problem.
+            UnsupportedError: the backend cannot express the configuration.
+            EgressError: the policy does not allow the backend's hosts.
+        """
+        return self._target(target).prepare(data)
+
+    def submit(self, target: str, data: Dataset, *, fresh: bool = False) -> Job:
+        """Get or create the job of this target and data; returns once the backend has accepted it.
+
+        Args:
+            target: Name of a target.
+            data: Training examples.
+            fresh: Start a new attempt even where a job of the same configuration and data runs or has succeeded.
+
+        Returns:
+            The job; ``job.reused`` says whether it was there already.
+
+        Raises:
+            SubmissionUncertain: a paid request's answer was lost and no job was found; nothing is sent twice.
+            BackendError: the backend refused.
+            ConfigError, DataError, UnsupportedError, EgressError: as for `plan`; nothing was sent.
+        """
+        return Job(steps.run(self._submit(target, data, fresh=fresh), self._clock))
+
+    def attach(self, ref: str | JobRef) -> Job:
+        """The handle of a job from its reference; makes no request.
+
+        Raises:
+            ConfigError: the text is no job reference, or nothing says how to reach its backend.
+        """
+        wanted = JobRef.parse(ref)
+        run = self._open_journal().by_job(wanted.backend, wanted.id)
+        if run is not None:
+            return Job(self._state(run))
+        adapter = self._reach(wanted)
+        unheard = Snapshot(job_id=wanted.id, status=Status.UNKNOWN, raw_status="")
+        return Job(JobState(wanted, lambda: adapter, self._open_journal(), self._clock, None, unheard))
+
+    def model(self, ref: str | ModelRef) -> Model:
+        """The handle of a model from its reference; makes no request.
+
+        Raises:
+            ConfigError: the text is no model reference, or nothing says how to reach its backend.
+        """
+        wanted = ModelRef.parse(ref)
+        return Model(wanted, self._reach(wanted))
+
+    def jobs(self) -> list[Job]:
+        """Every job that the journal knows, newest first; makes no request."""
+        return [Job(self._state(run)) for run in self._open_journal().runs() if run.stage is Stage.ACCEPTED]
+
+    def pending(self) -> list[Run]:
+        """Submissions that a backend has not accepted: under way, interrupted, refused or uncertain."""
+        return [run for run in self._open_journal().runs() if run.stage is not Stage.ACCEPTED]
+
+    def close(self) -> None:
+        """Let go of connections and loaded models. Jobs run on."""
+        for adapter in self._adapters.values():
+            adapter.close()
+        self._adapters.clear()
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+    # what `AsyncClient` shares ------------------------------------------------------------------------------------
+
+    def _submit(self, target: str, data: Dataset, *, fresh: bool) -> steps.Steps[JobState]:
+        submission = Submission(target, self._target(target), self._open_journal(), self._clock, self._state)
+        return submission.steps(data, fresh=fresh)
+
+    def _open_journal(self) -> Journal:
+        if self._journal is None:
+            self._journal = open_journal(self._journal_url)
+        return self._journal
+
+    def _target(self, name: str) -> Adapter[Any]:
+        targets = self._settings.targets
+        if name not in targets:
+            where = self._settings.source or "this client's targets"
+            known = ", ".join(targets) or "none"
+            raise ConfigError(f"{where}: there is no target {name!r}.{nearest(name, targets)} Targets: {known}")
+        return self._adapter(targets[name])
+
+    def _adapter(self, config: BackendConfig) -> Adapter[Any]:
+        key = (config.backend, config.model_dump_json())
+        if key not in self._adapters:
+            adapter = adapter_type(config.backend)(config, self._context)
+            self._context.egress.require(adapter.destinations, f"the {config.backend} backend")
+            self._adapters[key] = adapter
+        return self._adapters[key]
+
+    def _state(self, run: Run) -> JobState:
+        return JobState.of(run, partial(self._adapter_of_run, run), self._open_journal(), self._clock)
+
+    def _adapter_of_run(self, run: Run) -> Adapter[Any]:
+        return self._adapter(adapter_type(run.backend).config_type.model_validate_json(run.config))
+
+    def _reach(self, ref: JobRef | ModelRef) -> Adapter[Any]:
+        """An adapter for a reference: its target, else any target of its backend, else the backend's defaults."""
+        targets = self._settings.targets
+        if ref.target in targets and targets[ref.target].backend == ref.backend:
+            return self._adapter(targets[ref.target])
+        same = [name for name, config in targets.items() if config.backend == ref.backend]
+        if len({targets[name].model_dump_json() for name in same}) == 1:
+            return self._adapter(targets[same[0]])
+        if same:
+            raise ConfigError(
+                f"{ref} names no target, and {', '.join(same)} all use backend {ref.backend}: "
+                'add "target":"NAME" to the reference'
+            )
+        try:
+            return self._adapter(configuration.target(ref.target or ref.backend, {"backend": ref.backend}))
+        except AdaptkitError as error:
+            raise ConfigError(
+                f"nothing says how to reach {ref}: add a target with backend = {ref.backend!r} ({error})"
+            ) from None
+
+
+def _settings(config: str | os.PathLike[str] | None, targets: Targets | None) -> Settings:
+    if config is not None and targets is not None:
+        raise ConfigError("give a configuration file or targets, not both")
+    if targets is not None:
+        named = {
+            name: table if isinstance(table, BackendConfig) else configuration.target(name, table)
+            for name, table in targets.items()
+        }
+        return Settings(targets=named)
+    found = Path(config) if config is not None else configuration.find()
+    return configuration.load(found) if found is not None else Settings()
+
+
+def _narrowed(of_file: Egress, of_code: Egress) -> Egress:
+    if of_file.hosts is None or of_code.hosts is None:
+        return of_file if of_code.hosts is None else of_code
+    return Egress(of_file.hosts & of_code.hosts)

@@ -1,0 +1,108 @@
+"""`Job`: the handle of something that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adaptkit import lifecycle, steps
+from adaptkit.lifecycle import JobState
+from adaptkit.model import Model
+from adaptkit.types import Event, JobRef, ModelRef, Snapshot, Status
+
+__all__ = ["Job"]
+
+
+class Job:
+    """A job, wherever it runs. Clients make these; ``client.attach(str(job.ref))`` makes the same one again.
+
+    Properties are memory. `refresh`, `done`, `cancel` and `restart` make at most one request; only `wait`, `result`
+    and `events` go on asking. Ctrl-C, or a time-out, ends the waiting and never the job.
+    """
+
+    def __init__(self, state: JobState) -> None:
+        self._state = state
+
+    def __repr__(self) -> str:
+        return f"<Job {self.ref} {self.status}>"
+
+    @property
+    def id(self) -> str:
+        """The backend's own id of the job."""
+        return self._state.ref.id
+
+    @property
+    def ref(self) -> JobRef:
+        """The reference; ``str(job.ref)`` is one line of text that finds the job again from any process."""
+        return self._state.ref
+
+    @property
+    def status(self) -> Status:
+        """Where the job stood when last heard of."""
+        return self._state.snapshot.status
+
+    @property
+    def raw_status(self) -> str:
+        """The backend's own word for it."""
+        return self._state.snapshot.raw_status
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """All that was last heard, with the backend's own answer in ``raw``."""
+        return self._state.snapshot
+
+    @property
+    def reused(self) -> bool:
+        """Whether `submit` found this job instead of starting it."""
+        return self._state.reused
+
+    def refresh(self) -> Status:
+        """Ask once how the job stands; asks nothing once it has ended.
+
+        Raises:
+            BackendError: asking failed, which says nothing about the job; carries ``ref``.
+        """
+        self._state.refresh()
+        return self.status
+
+    def done(self) -> bool:
+        """Whether the job has ended, after at most one request."""
+        return self.refresh().is_terminal
+
+    def wait(self, timeout: float | None = None) -> Status:
+        """Ask until the job has ended.
+
+        Args:
+            timeout: Seconds to wait at most, or ``None`` for as long as it takes.
+
+        Returns:
+            The status it ended with.
+
+        Raises:
+            JobTimeout: it has not ended in time; it runs on.
+            BackendError: asking failed for a reason that waiting does not cure.
+        """
+        return steps.run(lifecycle.wait(self._state, timeout), self._state.clock)
+
+    def result(self, timeout: float | None = None) -> Model:
+        """Wait for the model.
+
+        Raises:
+            JobFailed, JobCancelled, JobTimeout: there is none; each carries ``ref``.
+        """
+        model_id = steps.run(lifecycle.result(self._state, timeout), self._state.clock)
+        return Model(
+            ModelRef(backend=self.ref.backend, id=model_id, target=self.ref.target), self._state.open_adapter()
+        )
+
+    def events(self) -> Iterator[Event]:
+        """What happened so far, then what happens, live, until the job has ended."""
+        return steps.iterate(lifecycle.events(self._state), self._state.clock)
+
+    def cancel(self) -> None:
+        """Ask the job to stop, and return at once. A job that has ended stays as it is."""
+        self._state.cancel()
+
+    def restart(self) -> Status:
+        """Continue an interrupted job from its last checkpoint where the backend can; else nothing happens."""
+        self._state.restart()
+        return self.status

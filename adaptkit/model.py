@@ -1,0 +1,114 @@
+"""`Model`: the handle of something that answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from adaptkit.adapter import (
+    Adapter,
+    ChatOptions,
+    SupportsChat,
+    SupportsDeleteModel,
+    SupportsDownload,
+    SupportsExport,
+    SupportsGenerate,
+    SupportsStream,
+)
+from adaptkit.data import message_from
+from adaptkit.errors import UnsupportedError
+from adaptkit.types import Message, ModelRef, Reply
+
+__all__ = ["Conversation", "Model"]
+
+#: A question as text, or messages as structs or in OpenAI's shape.
+Conversation = str | Sequence[Message | Mapping[str, Any]]
+
+PowerT = TypeVar("PowerT", bound=Protocol)  # type: ignore[valid-type]  # any of the Supports… protocols
+
+
+def _messages(conversation: Conversation) -> tuple[Message, ...]:
+    if isinstance(conversation, str):
+        return (Message(role="user", content=conversation),)
+    return tuple(turn if isinstance(turn, Message) else message_from(turn) for turn in conversation)
+
+
+class Model:
+    """A model that answers. ``client.model(str(model.ref))`` opens the same one in any process."""
+
+    def __init__(self, ref: ModelRef, adapter: Adapter[Any]) -> None:
+        self._ref, self._adapter = ref, adapter
+
+    def __repr__(self) -> str:
+        return f"<Model {self.ref}>"
+
+    @property
+    def id(self) -> str:
+        """The backend's own id of the model."""
+        return self._ref.id
+
+    @property
+    def ref(self) -> ModelRef:
+        """The reference; ``str(model.ref)`` is one line of text."""
+        return self._ref
+
+    def _power(self, power: type[PowerT], what: str) -> PowerT:
+        if isinstance(self._adapter, power):
+            return self._adapter
+        raise UnsupportedError(f"models of the {self._ref.backend} backend cannot {what}")
+
+    def chat(self, messages: Conversation, options: ChatOptions | None = None, **settings: Any) -> Reply:
+        """Answer one conversation: one request.
+
+        Args:
+            messages: A question, or the conversation so far.
+            options: How to answer.
+            **settings: Fields of `ChatOptions`, for those who prefer ``max_tokens=50`` to an object.
+
+        Raises:
+            UnsupportedError: this model does not chat.
+            BackendError: the service failed.
+        """
+        chatty = self._power(SupportsChat, "chat")
+        return chatty.chat(self.id, _messages(messages), options or ChatOptions(**settings))
+
+    def stream(self, messages: Conversation, options: ChatOptions | None = None, **settings: Any) -> Iterator[str]:
+        """The same answer piece by piece; arguments as for `chat`."""
+        chatty = self._power(SupportsStream, "stream")
+        return chatty.stream(self.id, _messages(messages), options or ChatOptions(**settings))
+
+    def generate(
+        self, conversations: Sequence[Conversation], options: ChatOptions | None = None, **settings: Any
+    ) -> list[Reply]:
+        """Answer many conversations, in their order: together where the backend can, else one by one."""
+        turns = [_messages(conversation) for conversation in conversations]
+        chosen = options or ChatOptions(**settings)
+        if isinstance(self._adapter, SupportsGenerate):
+            return self._adapter.generate(self.id, turns, chosen)
+        chatty = self._power(SupportsChat, "chat")
+        return [chatty.chat(self.id, conversation, chosen) for conversation in turns]
+
+    def export(self, format: str, path: str | os.PathLike[str]) -> Path:  # noqa: A002 - the field's standard term
+        """Write the model for another program to serve.
+
+        Args:
+            format: Such as ``merged``, ``gguf`` or ``ollama``.
+            path: Folder that does not exist yet, or is empty.
+
+        Returns:
+            The path written.
+
+        Raises:
+            UnsupportedError: the backend has no such format.
+        """
+        return self._power(SupportsExport, "be exported").export(self.id, format, Path(path))
+
+    def download(self, path: str | os.PathLike[str]) -> Path:
+        """Copy the weights as they are into a folder that does not exist yet, or is empty; gives the folder."""
+        return self._power(SupportsDownload, "be downloaded").download(self.id, Path(path))
+
+    def delete(self) -> None:
+        """Delete the model for good."""
+        self._power(SupportsDeleteModel, "be deleted").delete_model(self.id)

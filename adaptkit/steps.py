@@ -1,0 +1,151 @@
+"""One brain, two colours.
+
+The lifecycle is written once, as generators that yield what they need done: a plain call (I/O), a `Pause`, or, for
+event streams, an `Emit`. `run` and `iterate` drive them in the calling thread; `arun` and `aiterate` drive them on an
+event loop, with the calls in worker threads and the pauses on the loop, so that a thousand waiting jobs hold no thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from adaptkit.types import Event
+
+__all__ = ["Clock", "Emit", "Pause", "Steps", "SystemClock", "aiterate", "arun", "iterate", "run"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait that many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Emit:
+    """Hand an event to whoever iterates."""
+
+    event: Event
+
+
+Step = Pause | Emit | Callable[[], Any]
+Steps = Generator[Step, Any, T]
+
+
+class Clock(Protocol):
+    """Time, so that tests need not wait."""
+
+    def time(self) -> float:
+        """Unix time, seconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait in this thread."""
+        ...
+
+    async def asleep(self, seconds: float) -> None:
+        """Wait on the event loop."""
+        ...
+
+
+class SystemClock:
+    """The clock on the wall."""
+
+    def time(self) -> float:
+        """Unix time, seconds."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait in this thread."""
+        time.sleep(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        """Wait on the event loop."""
+        await anyio.sleep(seconds)
+
+
+def iterate(steps: Steps[T], clock: Clock) -> Generator[Event, None, T]:
+    """Drive steps in this thread, yielding the events they emit."""
+    answer: Any = None
+    error: BaseException | None = None
+    try:
+        while True:
+            try:
+                step = steps.throw(error) if error else steps.send(answer)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]  # generators type their return value only on yield from
+            answer = error = None
+            if isinstance(step, Pause):
+                clock.sleep(step.seconds)
+            elif isinstance(step, Emit):
+                yield step.event
+            else:
+                try:
+                    answer = step()
+                except Exception as raised:  # noqa: BLE001 - handed to the steps, which decide
+                    error = raised
+    finally:
+        steps.close()
+
+
+def run(steps: Steps[T], clock: Clock) -> T:
+    """Drive steps that emit nothing in this thread, and give what they return."""
+    driver = iterate(steps, clock)
+    while True:
+        try:
+            next(driver)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+async def _adrive(steps: Steps[T], clock: Clock, result: list[T]) -> AsyncIterator[Event]:
+    answer: Any = None
+    error: BaseException | None = None
+    try:
+        while True:
+            try:
+                step = steps.throw(error) if error else steps.send(answer)
+            except StopIteration as end:
+                result.append(end.value)
+                return
+            answer = error = None
+            if isinstance(step, Pause):
+                await clock.asleep(step.seconds)
+            elif isinstance(step, Emit):
+                yield step.event
+            else:
+                try:
+                    answer = await anyio.to_thread.run_sync(step)
+                except Exception as raised:  # noqa: BLE001 - handed to the steps, which decide
+                    error = raised
+    finally:
+        steps.close()
+
+
+async def arun(steps: Steps[T], clock: Clock) -> T:
+    """Drive steps that emit nothing on the event loop, and give what they return."""
+    result: list[T] = []
+    async for _ in _adrive(steps, clock, result):
+        pass
+    return result[0]
+
+
+def aiterate(steps: Steps[None], clock: Clock) -> AsyncIterator[Event]:
+    """Drive steps on the event loop, yielding the events they emit."""
+    return _adrive(steps, clock, [])

@@ -1,0 +1,282 @@
+"""Exactly once: from a configuration and data to a job that the backend has accepted.
+
+The protocol, by the stage that the journal holds:
+
+| stage | what is true | who died here is healed by |
+|---|---|---|
+| intent | nothing was sent | going on |
+| uploading | data may be there, nothing is paid | going on; what is there is not sent again |
+| submitting | the paid request may have run | looking for the tag; sending again only where that is safe |
+| accepted | the backend's answer is recorded | nothing to heal |
+
+The stage is committed before the act that it names, so a crash at any point leaves a row that says what may have
+happened and never too little.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from adaptkit.adapter import Adapter, DataFile, Plan, SupportsFind
+from adaptkit.data import Dataset
+from adaptkit.errors import AdaptkitError, AdaptkitWarning, BackendError, ServiceError, SubmissionUncertain
+from adaptkit.journal import Journal, Run, Stage
+from adaptkit.lifecycle import JobState
+from adaptkit.process import is_dead, process_name
+from adaptkit.retry import CREATE, READ, UPLOAD, attempt
+from adaptkit.steps import Clock, Pause, Steps
+from adaptkit.types import Snapshot, Status
+
+__all__ = ["Submission", "identity"]
+
+#: Seconds for which a submitting client holds a run without renewing; another machine takes over after that.
+LEASE = 30.0
+#: Pauses before looking again for a job whose request got no answer, seconds, cut at the backend's settling time.
+LOOK_AGAIN = (2.0, 5.0, 15.0, 60.0, 120.0)
+#: How often a request is sent with the same tag, where that is safe.
+SENDS = 3
+
+
+def identity(plan: Plan[Any]) -> str:
+    """What makes two submissions the same run: the configuration and the data, as a hex SHA-256.
+
+    Defaults are left out, so that spelling one out, or a new field in a later release, does not start a second job;
+    data counts by fingerprint, so neither key order nor the path of a file matters.
+    """
+    config = plan.config.model_dump(mode="json", exclude_defaults=True, exclude={"validation"})
+    data = {file.purpose: file.data.fingerprint for file in plan.files}
+    what = {"backend": plan.config.backend, "config": config, "data": {**data, "train": plan.fingerprint}}
+    return hashlib.sha256(msgspec.json.encode(what, order="deterministic")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One call of `submit`.
+
+    Attributes:
+        target: Name of the target.
+        adapter: Its backend.
+        journal: Where every stage is committed before it begins.
+        clock: Time.
+        state_of: Makes the state of an accepted run.
+    """
+
+    target: str
+    adapter: Adapter[Any]
+    journal: Journal
+    clock: Clock
+    state_of: Callable[[Run], JobState]
+
+    def steps(self, data: Dataset, *, fresh: bool) -> Steps[JobState]:
+        """Get or create the run of this configuration and data; returns once the backend has accepted it."""
+        plan: Plan[Any] = yield partial(self.adapter.prepare, data)
+        for warning in plan.warnings:
+            warnings.warn(warning, AdaptkitWarning, stacklevel=2)
+        run, created = yield partial(self._begin, plan, fresh=fresh)
+        if run.stage is Stage.ACCEPTED:
+            state = self.state_of(run)
+            yield from _look_in(state)
+            if state.snapshot.status not in (Status.FAILED, Status.CANCELLED):
+                state.reused = True
+                return state
+            # it ended badly since anybody last looked: the journal knows now, so this begins the next attempt
+            run, created = yield partial(self._begin, plan, fresh=False)
+        run = yield from self._drive(run, plan)
+        state = self.state_of(run)
+        state.reused = not created
+        return state
+
+    def _begin(self, plan: Plan[Any], *, fresh: bool) -> tuple[Run, bool]:
+        return self.journal.begin(
+            identity=identity(plan),
+            target=self.target,
+            backend=self.adapter.backend,
+            account=self.adapter.account,
+            config=plan.config.model_dump_json(),
+            fingerprint=plan.fingerprint,
+            fresh=fresh,
+            now=self.clock.time(),
+        )
+
+    def _drive(self, run: Run, plan: Plan[Any]) -> Steps[Run]:
+        """Take a run from wherever it stands to accepted, alone."""
+        owner = f"{secrets.token_hex(4)}@{process_name()}"
+        while not (yield lambda: self.journal.lease(run.id, owner, self.clock.time(), LEASE)):
+            yield partial(self._evict_dead, run.id)
+            yield Pause(0.2)
+        try:
+            with self._renewed(run.id, owner):
+                held: Run = yield partial(self.journal.get, run.id)
+                if held.stage is Stage.ACCEPTED:
+                    return held
+                if held.status.is_terminal:  # refused while this client was waiting for the lease
+                    raise BackendError(held.message or "the backend refused the job", backend=self.adapter.backend)
+                return (yield from _Sending(self, held, owner, plan).steps())
+        finally:
+            self.journal.release(run.id, owner)
+
+    def _evict_dead(self, run_id: str) -> None:
+        holder = self.journal.holder(run_id)
+        if holder is not None and is_dead(holder.partition("@")[2]):
+            self.journal.release(run_id, holder)
+
+    @contextmanager
+    def _renewed(self, run_id: str, owner: str) -> Iterator[None]:
+        """Keep a lease while a long upload runs."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(LEASE / 3):
+                self.journal.lease(run_id, owner, self.clock.time(), LEASE)
+
+        thread = threading.Thread(target=renew, daemon=True, name="adaptkit-lease")
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+@dataclass(frozen=True)
+class _Sending:
+    """The part of a submission that holds the run's lease."""
+
+    submission: Submission
+    run: Run
+    owner: str
+    plan: Plan[Any]
+
+    @property
+    def _adapter(self) -> Adapter[Any]:
+        return self.submission.adapter
+
+    def steps(self) -> Steps[Run]:
+        if self.run.stage is Stage.SUBMITTING:  # somebody died, or gave up, between sending and recording
+            found = yield from self._found_or_uncertain(None)
+            if found is not None:
+                return found
+        else:
+            yield partial(self._enter, Stage.UPLOADING)
+        uploads: dict[str, str] = {}
+        for file in self.plan.files:
+            uploads[file.purpose] = yield from self._upload(file)
+        yield partial(self._enter, Stage.SUBMITTING)
+        for sends_left in reversed(range(SENDS)):
+            try:
+                return (yield from attempt(partial(self._create, uploads), CREATE))
+            except ServiceError as lost:
+                found = yield from self._found_or_uncertain(lost)
+                if found is not None:
+                    return found
+                if not sends_left:
+                    raise
+            except BackendError as refused:
+                yield self._back_to_uploading if refused.never_ran else partial(self._refused, refused)
+                raise
+            except AdaptkitError:  # refused on this side (policy, configuration): nothing was sent
+                yield self._back_to_uploading
+                raise
+        raise AssertionError  # the last turn returns or raises
+
+    def _create(self, uploads: dict[str, str]) -> Run:
+        # sent and recorded in one call, so that a cancelled coroutine cannot come between the two
+        return self._record(self._adapter.submit(self.plan, uploads, self.run.tag))
+
+    def _record(self, heard: Snapshot) -> Run:
+        return self.submission.journal.accept(
+            self.run.id,
+            job_id=heard.job_id,
+            status=heard.status,
+            raw_status=heard.raw_status,
+            now=self.submission.clock.time(),
+        )
+
+    def _enter(self, stage: Stage, *, uncertain: bool = False) -> Run:
+        now = self.submission.clock.time()
+        return self.submission.journal.advance(self.run.id, self.owner, stage, now=now, uncertain=uncertain)
+
+    def _back_to_uploading(self) -> Run:
+        return self._enter(Stage.UPLOADING)
+
+    def _refused(self, error: BackendError) -> Run:
+        now = self.submission.clock.time()
+        return self.submission.journal.observe(self.run.id, Status.FAILED, "refused", error.message, now=now)
+
+    def _found_or_uncertain(self, lost: ServiceError | None) -> Steps[Run | None]:
+        """The job of a request whose answer was lost; ``None`` where sending the same tag again is safe."""
+        found = yield from _find(self._adapter, self.run.tag)
+        if found is not None:
+            return (yield partial(self._record, found))
+        if self._adapter.guarantee != "exactly_once":
+            yield partial(self._enter, Stage.SUBMITTING, uncertain=True)
+            raise _uncertain(self._adapter, self.run.tag) from lost
+        return None
+
+    def _upload(self, file: DataFile) -> Steps[str]:
+        """Upload once per content, account and purpose."""
+        journal, clock = self.submission.journal, self.submission.clock
+        key = (file.sha256, f"{self._adapter.backend}:{self._adapter.account}", file.purpose)
+        known: str | None = yield partial(journal.upload, *key)
+        if known is not None and (yield from attempt(partial(self._adapter.has_upload, known), READ)):
+            return known
+        file_id: str = yield from attempt(partial(self._adapter.upload, file), UPLOAD)
+        yield lambda: journal.record_upload(*key, file_id, now=clock.time())
+        return file_id
+
+
+def _look_in(state: JobState) -> Steps[None]:
+    """Learn how a known job stands and continue it if it was interrupted; a failed poll changes nothing."""
+    try:
+        yield state.refresh
+    except BackendError as error:
+        if not error.transient:
+            raise
+    yield state.restart
+
+
+def _find(adapter: Adapter[Any], tag: str) -> Steps[Snapshot | None]:
+    """Look for a job by its tag until the settling time is over; what the backend lists is compared again here."""
+    if not isinstance(adapter, SupportsFind):
+        return None
+    waited, pauses = 0.0, iter(LOOK_AGAIN)
+    while True:
+        listed = yield from attempt(partial(adapter.find, tag), READ)
+        ours = [heard for heard in listed if heard.tag == tag]
+        if len(ours) > 1:
+            others = ", ".join(heard.job_id for heard in ours[1:])
+            warnings.warn(
+                f"backend {adapter.backend} has {len(ours)} jobs with tag {tag}; {ours[0].job_id} is used, "
+                f"look at {others} and cancel what should not run",
+                AdaptkitWarning,
+                stacklevel=2,
+            )
+        if ours:
+            return ours[0]
+        pause = min(next(pauses, LOOK_AGAIN[-1]), adapter.settle_seconds - waited)
+        if pause <= 0:
+            return None
+        yield Pause(pause)
+        waited += pause
+
+
+def _uncertain(adapter: Adapter[Any], tag: str) -> SubmissionUncertain:
+    looked = f"no job with tag {tag} was found within {adapter.settle_seconds:g} s"
+    if not isinstance(adapter, SupportsFind):
+        looked = f"the backend cannot be searched; look for tag {tag} in its console"
+    return SubmissionUncertain(
+        f"the request was sent and its answer was lost; {looked}. It is not sent again by itself. The same submit "
+        f"looks again; submit(..., fresh=True) starts a new attempt once you are sure that none runs.",
+        tag=tag,
+        backend=adapter.backend,
+    )

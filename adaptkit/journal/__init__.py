@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote
 
-from adaptkit.errors import ConfigError
+from adaptkit.errors import ConfigError, MissingDependencyError
 from adaptkit.journal.protocol import Journal, LeaseLost, Run, Stage, Transition
+from adaptkit.journal.sqlite import open_sqlite
 
 __all__ = ["Journal", "LeaseLost", "Run", "Stage", "Transition", "open_journal"]
 
@@ -29,16 +30,14 @@ def open_journal(url: str) -> Journal:
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        from adaptkit.journal.sqlite import open_sqlite
-
         return open_sqlite(Path(url).expanduser())
     if scheme == "sqlite" and rest.startswith("/"):
-        from adaptkit.journal.sqlite import open_sqlite
-
         return open_sqlite(Path("/" + unquote(rest).lstrip("/")))
     if scheme in ("postgresql", "postgres"):
-        from adaptkit.journal.postgres import open_postgres
-
+        try:
+            from adaptkit.journal.postgres import open_postgres  # noqa: PLC0415  psycopg is an extra
+        except ImportError:
+            raise MissingDependencyError("a PostgreSQL journal", "psycopg", "postgres") from None
         return open_postgres(url)
     # The URL itself is not repeated: it may hold a password.
     raise ConfigError("a journal is a path, sqlite:///absolute/path or postgresql://user:password@host/database")

@@ -124,6 +124,9 @@ class Journal(Protocol):
     def release(self, run_id: str, owner: str) -> None:
         """Give the lease back; does nothing if ``owner`` does not hold it."""
 
+    def holder(self, run_id: str) -> str | None:
+        """Who holds the lease, or held it last and has not given it back."""
+
     def advance(self, run_id: str, owner: str, stage: Stage, *, now: float, uncertain: bool | None = None) -> Run:
         """Commit that the submission enters ``stage``; ``uncertain`` is left as it is unless given.
 

@@ -1,0 +1,30 @@
+"""Sphinx builds this: `nox -s docs`. Warnings are errors, so a broken link or reference does not pass."""
+
+from adaptkit import __version__
+
+project = "adaptkit"
+author = "the adaptkit authors"
+copyright = "2026, the adaptkit authors"  # noqa: A001 - Sphinx's name
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "adaptkit"
+
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+default_role = "any"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+napoleon_google_docstring = True
+# signatures name types of the standard library and of other packages, whose pages are not fetched while building
+nitpick_ignore_regex = [(r"py:.*", r".*")]

@@ -25,6 +25,7 @@ GROUP = "adaptkit.backends"
 _BUILT_IN = {
     "lora": "adaptkit.backends.lora:LoraAdapter",
     "prompt": "adaptkit.backends.prompt:PromptAdapter",
+    "scripted": "adaptkit.testing.scripted:ScriptedAdapter",
 }
 
 

@@ -1,0 +1,28 @@
+"""For testing: your lifecycle code with no key, network or waiting, and your backend against the contract.
+
+`ScriptedConfig` is the configuration of a fake remote service that does what you tell it, `ScriptedService` that
+service seen from outside, `FakeClock` time that passes at once. The contract that every backend keeps is in
+`adaptkit.testing.contract`.
+
+```python
+service = ScriptedService()
+client = Client(targets={"t": ScriptedConfig(service=service.name)}, home=tmp_path, clock=FakeClock())
+service.next("submit", "lost")
+job = client.submit("t", data)
+assert service.jobs_per_tag() == {service.jobs()[0].tag: 1}
+```
+"""
+
+from adaptkit.testing.clock import FakeClock
+from adaptkit.testing.scripted import ScriptedAdapter, ScriptedConfig
+from adaptkit.testing.service import FaultName, RemoteJob, RequestKind, ScriptedService
+
+__all__ = [
+    "FakeClock",
+    "FaultName",
+    "RemoteJob",
+    "RequestKind",
+    "ScriptedAdapter",
+    "ScriptedConfig",
+    "ScriptedService",
+]

@@ -188,8 +188,9 @@ class Client:
     def _reach(self, ref: JobRef | ModelRef) -> Adapter[Any]:
         """An adapter for a reference: its target, else any target of its backend, else the backend's defaults."""
         targets = self._settings.targets
-        if ref.target in targets and targets[ref.target].backend == ref.backend:
-            return self._adapter(targets[ref.target])
+        named = targets.get(ref.target or "")
+        if named is not None and named.backend == ref.backend:
+            return self._adapter(named)
         same = [name for name, config in targets.items() if config.backend == ref.backend]
         if len({targets[name].model_dump_json() for name in same}) == 1:
             return self._adapter(targets[same[0]])

@@ -159,7 +159,7 @@ class BackendError(AdaptkitError):
 
     def __str__(self) -> str:
         facts = [self.backend and f"backend {self.backend}", self.status_code and f"HTTP {self.status_code}"]
-        facts += [self.request_id and f"request {self.request_id}", self.ref and f"job {self.ref}"]
+        facts += [self.request_id and f"request {self.request_id}", f"job {self.ref}" if self.ref else None]
         known = ", ".join(fact for fact in facts if fact)
         return f"{self.message} [{known}]" if known else self.message
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from adaptkit.adapter import Adapter, SupportsEvents, SupportsRestart
-from adaptkit.errors import AdaptkitWarning, BackendError, JobCancelled, JobError, JobFailed, JobTimeout
+from adaptkit.errors import AdaptkitWarning, BackendError, JobCancelled, JobError, JobFailed, JobTimeout, RateLimitError
 from adaptkit.journal import Journal, Run
 from adaptkit.retry import READ, attempt
 from adaptkit.steps import Clock, Emit, Pause, Steps
@@ -112,16 +112,19 @@ def _pause(state: JobState, asked: int) -> float:
     return float(min(POLL_LONGEST, POLL_FIRST * POLL_GROWTH ** min(asked, 20)) * spread)
 
 
-def _poll(state: JobState) -> Steps[None]:
-    """Refresh; a transient fault says nothing about the job, so it is left for the next turn."""
+def _poll(state: JobState) -> Steps[float | None]:
+    """Refresh; a transient fault says nothing about the job, so it is left for the next turn.
+
+    Returns:
+        Seconds after which the service wants to be asked again, where it says so.
+    """
+    wish = None
     try:
         yield state.refresh
     except BackendError as error:
         if not error.transient:
             raise
-        retry_after = getattr(error, "retry_after", None)
-        if retry_after:
-            yield Pause(retry_after)
+        wish = error.retry_after if isinstance(error, RateLimitError) else None
     if state.snapshot.status is Status.PAUSED and not state.warned:
         state.warned = True
         warnings.warn(
@@ -130,6 +133,7 @@ def _poll(state: JobState) -> Steps[None]:
             AdaptkitWarning,
             stacklevel=2,
         )
+    return wish
 
 
 def wait(state: JobState, timeout: float | None) -> Steps[Status]:
@@ -140,11 +144,13 @@ def wait(state: JobState, timeout: float | None) -> Steps[Status]:
     """
     clock, asked = state.clock, 0
     deadline = None if timeout is None else clock.monotonic() + timeout
-    while not state.snapshot.status.is_terminal:
-        yield from _poll(state)
-        if state.snapshot.status.is_terminal:
+    ended = state.snapshot.status.is_terminal
+    while not ended:
+        wish = yield from _poll(state)
+        ended = state.snapshot.status.is_terminal
+        if ended:
             break
-        pause = _pause(state, asked)
+        pause = wish or _pause(state, asked)
         asked += 1
         if deadline is not None:
             left = deadline - clock.monotonic()
@@ -185,14 +191,14 @@ def events(state: JobState) -> Steps[None]:
     source = _Told(state)
     asked = 0
     while True:
-        yield from _poll(state)
+        wish = yield from _poll(state)
         ended = state.snapshot.status.is_terminal  # read before the events, so that none after the end is missed
         for event in (yield from source.new()):
             asked = 0
             yield Emit(event)
         if ended:
             return
-        yield Pause(_pause(state, asked))
+        yield Pause(wish or _pause(state, asked))
         asked += 1
 
 

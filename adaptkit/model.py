@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from adaptkit.adapter import (
     Adapter,
@@ -25,8 +25,6 @@ __all__ = ["Conversation", "Model"]
 
 #: A question as text, or messages as structs or in OpenAI's shape.
 Conversation = str | Sequence[Message | Mapping[str, Any]]
-
-PowerT = TypeVar("PowerT", bound=Protocol)  # type: ignore[valid-type]  # any of the Supports… protocols
 
 
 def _messages(conversation: Conversation) -> tuple[Message, ...]:
@@ -54,10 +52,8 @@ class Model:
         """The reference; ``str(model.ref)`` is one line of text."""
         return self._ref
 
-    def _power(self, power: type[PowerT], what: str) -> PowerT:
-        if isinstance(self._adapter, power):
-            return self._adapter
-        raise UnsupportedError(f"models of the {self._ref.backend} backend cannot {what}")
+    def _cannot(self, what: str) -> UnsupportedError:
+        return UnsupportedError(f"models of the {self._ref.backend} backend cannot {what}")
 
     def chat(self, messages: Conversation, options: ChatOptions | None = None, **settings: Any) -> Reply:
         """Answer one conversation: one request.
@@ -71,13 +67,15 @@ class Model:
             UnsupportedError: this model does not chat.
             BackendError: the service failed.
         """
-        chatty = self._power(SupportsChat, "chat")
-        return chatty.chat(self.id, _messages(messages), options or ChatOptions(**settings))
+        if not isinstance(self._adapter, SupportsChat):
+            raise self._cannot("chat")
+        return self._adapter.chat(self.id, _messages(messages), options or ChatOptions(**settings))
 
     def stream(self, messages: Conversation, options: ChatOptions | None = None, **settings: Any) -> Iterator[str]:
         """The same answer piece by piece; arguments as for `chat`."""
-        chatty = self._power(SupportsStream, "stream")
-        return chatty.stream(self.id, _messages(messages), options or ChatOptions(**settings))
+        if not isinstance(self._adapter, SupportsStream):
+            raise self._cannot("stream")
+        return self._adapter.stream(self.id, _messages(messages), options or ChatOptions(**settings))
 
     def generate(
         self, conversations: Sequence[Conversation], options: ChatOptions | None = None, **settings: Any
@@ -87,8 +85,9 @@ class Model:
         chosen = options or ChatOptions(**settings)
         if isinstance(self._adapter, SupportsGenerate):
             return self._adapter.generate(self.id, turns, chosen)
-        chatty = self._power(SupportsChat, "chat")
-        return [chatty.chat(self.id, conversation, chosen) for conversation in turns]
+        if not isinstance(self._adapter, SupportsChat):
+            raise self._cannot("chat")
+        return [self._adapter.chat(self.id, conversation, chosen) for conversation in turns]
 
     def export(self, format: str, path: str | os.PathLike[str]) -> Path:  # noqa: A002 - the field's standard term
         """Write the model for another program to serve.
@@ -103,12 +102,18 @@ class Model:
         Raises:
             UnsupportedError: the backend has no such format.
         """
-        return self._power(SupportsExport, "be exported").export(self.id, format, Path(path))
+        if not isinstance(self._adapter, SupportsExport):
+            raise self._cannot("be exported")
+        return self._adapter.export(self.id, format, Path(path))
 
     def download(self, path: str | os.PathLike[str]) -> Path:
         """Copy the weights as they are into a folder that does not exist yet, or is empty; gives the folder."""
-        return self._power(SupportsDownload, "be downloaded").download(self.id, Path(path))
+        if not isinstance(self._adapter, SupportsDownload):
+            raise self._cannot("be downloaded")
+        return self._adapter.download(self.id, Path(path))
 
     def delete(self) -> None:
         """Delete the model for good."""
-        self._power(SupportsDeleteModel, "be deleted").delete_model(self.id)
+        if not isinstance(self._adapter, SupportsDeleteModel):
+            raise self._cannot("be deleted")
+        self._adapter.delete_model(self.id)

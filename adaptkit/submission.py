@@ -217,7 +217,8 @@ class _Sending:
         """The job of a request whose answer was lost; ``None`` where sending the same tag again is safe."""
         found = yield from _find(self._adapter, self.run.tag)
         if found is not None:
-            return (yield partial(self._record, found))
+            adopted: Run = yield partial(self._record, found)
+            return adopted
         if self._adapter.guarantee != "exactly_once":
             yield partial(self._enter, Stage.SUBMITTING, uncertain=True)
             raise _uncertain(self._adapter, self.run.tag) from lost

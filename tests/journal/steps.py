@@ -1,0 +1,32 @@
+"""Short words for what the tests do to a journal."""
+
+from __future__ import annotations
+
+from adaptkit.journal import Journal, Run, Stage
+from adaptkit.types import Status
+
+
+def begin(journal: Journal, identity: str = "one", *, fresh: bool = False, now: float = 100.0) -> tuple[Run, bool]:
+    return journal.begin(
+        identity=identity,
+        target="small",
+        backend="scripted",
+        account="acc0",
+        config='{"epochs":3}',
+        fingerprint="f" * 64,
+        fresh=fresh,
+        now=now,
+    )
+
+
+def submitting(journal: Journal, identity: str = "one", *, now: float = 100.0) -> Run:
+    """A new run up to the moment that its paid request goes out, with the lease held by ``me`` for 50 seconds."""
+    run, _ = begin(journal, identity, fresh=True, now=now)
+    assert journal.lease(run.id, "me", now, 50.0)
+    journal.advance(run.id, "me", Stage.UPLOADING, now=now)
+    return journal.advance(run.id, "me", Stage.SUBMITTING, now=now)
+
+
+def accepted(journal: Journal, identity: str = "one", *, job_id: str = "job-1", now: float = 100.0) -> Run:
+    run = submitting(journal, identity, now=now)
+    return journal.accept(run.id, job_id=job_id, status=Status.QUEUED, raw_status="validating_files", now=now)

@@ -10,7 +10,7 @@ import secrets
 import string
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -106,6 +106,7 @@ def prepare_schema(execute: Execute, *, exists: bool) -> None:
         )
 
 
+T = TypeVar("T")
 _FIELDS = Run.__struct_fields__
 _COLUMNS = ", ".join(_FIELDS)
 # S608: both are put together from the names of fields, nothing from outside.
@@ -194,7 +195,7 @@ class SqlJournal:
     def holder(self, run_id: str) -> str | None:
         """Who holds the lease or held it last without giving it back."""
         rows = self._database.read("SELECT lease_owner FROM adaptkit_run WHERE id = ?", (run_id,))
-        return rows[0][0] if rows else None
+        return _owner(rows[0][0]) if rows else None
 
     def advance(self, run_id: str, owner: str, stage: Stage, *, now: float, uncertain: bool | None = None) -> Run:
         """Commit that the submission enters ``stage``."""
@@ -257,7 +258,7 @@ class SqlJournal:
             "SELECT file_id FROM adaptkit_upload WHERE sha256 = ? AND account = ? AND purpose = ?",
             (sha256, account, purpose),
         )
-        return str(rows[0][0]) if rows else None
+        return _decoded(rows[0][0], str) if rows else None
 
     def record_upload(self, sha256: str, account: str, purpose: str, file_id: str, now: float) -> None:
         """Remember an upload; a later one of the same bytes replaces it."""
@@ -281,7 +282,7 @@ class SqlJournal:
         rows = self._database.read(
             "SELECT at, what, detail FROM adaptkit_event WHERE run_id = ? ORDER BY seq", (run_id,)
         )
-        return [Transition(at=at, what=what, detail=detail) for at, what, detail in rows]
+        return [_decoded(dict(zip(("at", "what", "detail"), row, strict=True)), Transition) for row in rows]
 
     def close(self) -> None:
         """Give the connection back; again does nothing."""
@@ -305,7 +306,7 @@ class SqlJournal:
             if not rows:
                 raise JournalError(f"the journal has no run {run_id!r}")
             owner, until = rows[0][-2:]
-            yield execute, _run(rows[0]), owner, until or 0.0
+            yield execute, _run(rows[0]), _owner(owner), _decoded(until or 0.0, float)
 
 
 _NEWEST_FIRST = "ORDER BY created_at DESC, attempt DESC, id DESC"
@@ -318,13 +319,21 @@ def _settled(run: Run, seen: dict[str, object]) -> bool:
 def _run(row: Sequence[object]) -> Run:
     values = dict(zip(_FIELDS, row, strict=False))
     values["uncertain"] = bool(values["uncertain"])  # SQLite has no booleans
+    return _decoded(values, Run)
+
+
+def _decoded(value: object, kind: type[T]) -> T:
     try:
-        return msgspec.convert(values, Run)
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise JournalError(
-            f"a run in the journal cannot be read ({error}): the journal is damaged; restore it from a backup, or move "
+            f"a row of the journal cannot be read ({error}): the journal is damaged; restore it from a backup, or move "
             f"it away and attach running jobs by their references"
         ) from None
+
+
+def _owner(value: object) -> str | None:
+    return None if value is None else _decoded(value, str)
 
 
 def _save(execute: Execute, run: Run, what: str, detail: str) -> Run:

@@ -141,7 +141,7 @@ class _Sqlite:
     def _said_clearly(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # undecodable text comes without a code
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # text that is no text has no code
             advice = _ADVICE.get(code & 0xFF, "it cannot be used")
             raise JournalError(f"the journal {self._path}: {advice} (SQLite says: {error})") from error

@@ -116,20 +116,20 @@ def test_a_folder_is_no_journal(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("healthy") / "journal.db"
     journal = open_journal(str(path))
     for k in range(20):
         accepted(journal, f"i{k}", job_id=f"j{k}")
     journal.record_upload("sha", "acc", "train", "file-1", 1.0)
     journal.close()
-    return path.read_bytes()
+    return path
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_damaged_journal_gives_one_kind_of_error(healthy: bytes, path: Path, data: st.DataObject) -> None:
-    broken = bytearray(healthy)
+def test_a_damaged_journal_gives_one_kind_of_error(healthy: Path, path: Path, data: st.DataObject) -> None:
+    broken = bytearray(healthy.read_bytes())
     for _ in range(data.draw(st.integers(1, 40))):
         broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(broken[: data.draw(st.integers(0, len(broken)) | st.just(len(broken)))])
@@ -150,6 +150,8 @@ def test_a_damaged_journal_gives_one_kind_of_error(healthy: bytes, path: Path, d
 def _all(journal: Journal) -> None:
     for run in journal.runs():
         journal.history(run.id)
+        journal.holder(run.id)
+        journal.lease(run.id, "other", 1e9, 1.0)
         journal.observe(run.id, Status.RUNNING, "r", None, 1.0)
         journal.upload("sha", "acc", "train")
 

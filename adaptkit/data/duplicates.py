@@ -1,0 +1,94 @@
+"""Counting equal rows in bounded memory: 64-bit hashes, split into buckets until a bucket fits."""
+
+from __future__ import annotations
+
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import compress
+from typing import IO
+
+__all__ = ["HashLog"]
+
+_FIT = 1 << 18  # hashes of one bucket as a set: about 20 MB
+_CHUNK = 1 << 16
+_SPILL = 1 << 20  # hashes held before they go to a file: 8 MB
+#: For each of four buckets, which values of a byte belong to it, by two of its bits.
+_MASKS = [[bytes((byte >> shift) & 3 == bucket for byte in range(256)) for bucket in range(4)]
+          for shift in (0, 2, 4, 6)]
+
+
+class HashLog:
+    """A list of signed 64-bit hashes that can tell how many of them are different.
+
+    Two different rows share a hash with a probability of n²/2⁶⁵: one in four hundred thousand at ten million rows.
+    """
+
+    def __init__(self) -> None:
+        self._values = array("q")
+        self._file: IO[bytes] | None = None
+        self._stored = 0
+
+    def __len__(self) -> int:
+        return self._stored + len(self._values)
+
+    def extend(self, hashes: Iterable[int]) -> None:
+        """Add hashes."""
+        self._values.extend(hashes)
+        if len(self._values) >= _SPILL:
+            self._spill()
+
+    def merge(self, path: str) -> None:
+        """Add the hashes that another process left in a file with `save`."""
+        values = array("q")
+        with open(path, "rb") as file:  # noqa: PTH123
+            while data := file.read(8 * _CHUNK):
+                values.frombytes(data)
+                self.extend(values)
+                del values[:]
+
+    def save(self, path: str) -> None:
+        """Leave the hashes in a file."""
+        with open(path, "wb") as file:  # noqa: PTH123
+            for chunk in self._chunks():
+                chunk.tofile(file)
+
+    def distinct(self) -> int:
+        """How many different hashes there are."""
+        return _distinct(self, 0)
+
+    def _spill(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the log
+        self._file.seek(0, 2)
+        self._values.tofile(self._file)
+        self._stored += len(self._values)
+        self._values = array("q")
+
+    def _chunks(self) -> Iterator[array[int]]:
+        for start in range(0, self._stored, _CHUNK):
+            assert self._file is not None  # noqa: S101 - something was stored
+            self._file.seek(8 * start)
+            values = array("q")
+            values.frombytes(self._file.read(8 * min(_CHUNK, self._stored - start)))
+            yield values
+        for start in range(0, len(self._values), _CHUNK):
+            yield self._values[start : start + _CHUNK]
+
+
+def _distinct(log: HashLog, level: int) -> int:
+    if len(log) <= _FIT or level == 16:  # equal hashes can never be split any further
+        seen: set[int] = set()
+        for chunk in log._chunks():  # noqa: SLF001 - the same idea
+            seen.update(chunk)
+        return len(seen)
+    byte, masks = level // 4, _MASKS[level % 4]
+    buckets = [HashLog() for _ in masks]
+    for chunk in log._chunks():  # noqa: SLF001
+        digits = bytes(memoryview(chunk).cast("B")[byte::8])
+        for bucket, mask in zip(buckets, masks, strict=True):
+            bucket.extend(compress(chunk, digits.translate(mask)))
+    total = 0
+    while buckets:
+        total += _distinct(buckets.pop(), level + 1)
+    return total

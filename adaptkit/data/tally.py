@@ -1,0 +1,199 @@
+"""One pass over rows: applies the rules, notes problems, gathers figures.
+
+Blocks of plain rows are counted as blocks; anything else row by row. What is counted is the same either way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from adaptkit.data import fast
+from adaptkit.data.duplicates import HashLog
+from adaptkit.data.fast import PlainRow, PlainTurn
+from adaptkit.data.formats import format_named, unwritable
+from adaptkit.data.problems import Finding, Problem, ProblemList
+from adaptkit.data.reading import JsonLines, RawRow, Source, lines_of
+from adaptkit.data.records import (
+    ChatRecord,
+    CompletionRecord,
+    Record,
+    TextRecord,
+    canonical,
+    turns_of,
+)
+from adaptkit.data.rows import RowReader
+from adaptkit.data.rules import common_findings
+from adaptkit.data.secrets import find_secrets, may_hold_secret
+from adaptkit.data.stats import FileFacts, Sample, Stats
+from adaptkit.types import Message
+
+if TYPE_CHECKING:
+    from adaptkit.data.check import DataRules
+
+__all__ = ["Tally"]
+
+_TURN_TOKENS = 4  # what a chat template spends on the frame of one turn, about
+
+
+class Tally:
+    """What is known so far.
+
+    Args:
+        rules: What rows are held to.
+        reader: Reads rows, and knows their format.
+        keep: Which records count, or ``None`` for all.
+    """
+
+    def __init__(self, rules: DataRules, reader: RowReader, keep: Callable[[Record], bool] | None = None) -> None:
+        self.problems = ProblemList()
+        self.lines = 0  # of the present file
+        self._rules, self._reader, self._keep = rules, reader, keep
+        self._format = format_named(rules.format)
+        self._rows = self._text_bytes = self._turn_count = 0
+        self._roles: Counter[str] = Counter()
+        self._turns, self._characters = Sample(), Sample()
+        self._hashes = HashLog()
+        self._secrets: Counter[str] = Counter()
+        self._file: str | None = None
+
+    def file(self, source: JsonLines) -> FileFacts:
+        """Take in a file of JSON lines."""
+        self._file, self.lines = source.name, 0
+        digest, size = hashlib.sha256(), 0
+        for block in source.blocks():
+            if block is None:
+                self.lines += 1
+                self._row(self.lines, None)
+                continue
+            digest.update(block)
+            size += len(block)
+            rows = self._plain(block)
+            if rows:
+                self.lines += rows
+            else:
+                self._lines(block)
+        return FileFacts(source.name, size, digest.hexdigest())
+
+    def rows(self, source: Source) -> None:
+        """Take in rows from elsewhere."""
+        self._file = source.name
+        for number, row in source.rows():
+            record = self._row(number, row)
+            if record is not None:
+                self._look_for_secrets(canonical(record), number)
+
+    def stats(self, files: tuple[FileFacts, ...]) -> Stats:
+        """The figures."""
+        shape = self._reader.shape
+        return Stats(
+            rows=self._rows,
+            kind=self._reader.kind,
+            format=shape.format if shape else "records" if self._reader.kind else None,
+            roles=dict(self._roles),
+            turns=self._turns.lengths(),
+            characters=self._characters.lengths(),
+            tokens=self._text_bytes // 4 + _TURN_TOKENS * self._turn_count,
+            duplicates=len(self._hashes) - self._hashes.distinct(),
+            secrets=dict(self._secrets),
+            files=files,
+        )
+
+    def _plain(self, block: bytes) -> int:
+        """Count a block of plain rows that keep every rule, and tell how many; 0 if it needs a closer look."""
+        if self._rules.record_rules or self._keep or "chat" not in self._format.kinds:
+            return 0
+        rows = fast.decode_plain(block, self._reader)
+        if rows is None:
+            return 0
+        messages = [row.messages for row in rows]
+        turns = [turn for row in messages for turn in row]
+        roles = Counter([turn.role for turn in turns])
+        texts = [turn.content for turn in turns]
+        answered = not self._rules.needs_answer or all(row[-1].role == "assistant" for row in messages)
+        if not answered or "" in texts or not self._format.plain_roles.issuperset(roles):
+            return 0
+        if may_hold_secret(block):
+            self._look_for_secrets(block, self.lines + 1)
+        self._rows += len(rows)
+        self._roles.update(roles)
+        self._turns.extend([len(row) for row in messages])
+        self._characters.extend([sum([len(turn.content) for turn in row]) for row in messages])
+        text = "".join(texts)
+        self._text_bytes += len(text) if text.isascii() else len(text.encode())
+        self._turn_count += len(turns)
+        self._hashes.extend(map(hash, rows))
+        return len(rows)
+
+    def _lines(self, block: bytes) -> None:
+        if may_hold_secret(block):
+            self._look_for_secrets(block, self.lines + 1)
+        for line in lines_of(block):
+            self.lines += 1
+            if line and not line.isspace():
+                self._row(self.lines, line)
+            else:
+                self._note(Finding("blank-line", "$", "the line is empty.", "Remove it.", "warning"), self.lines)
+
+    def _row(self, number: int, row: RawRow) -> Record | None:
+        record, findings = self._reader.read(row)
+        if record is not None and self._keep is not None and not self._keep(record):
+            return None
+        self._rows += 1
+        for finding in findings:
+            self._note(finding, number)
+        if record is not None:
+            self._count(record)
+            for finding in self._findings(record):
+                self._note(finding, number)
+        return record
+
+    def _findings(self, record: Record) -> list[Finding]:
+        found = list(common_findings(record, needs_answer=self._rules.needs_answer))
+        if record.kind in self._rules.kinds:  # else one problem of the whole data says so
+            found += unwritable(record, self._format)
+            found += [finding for rule in self._rules.record_rules for finding in rule(record)]
+        return found
+
+    def _count(self, record: Record) -> None:
+        turns = turns_of(record)
+        texts = [turn.text for turn in turns] or _plain_texts(record)
+        self._roles.update(turn.role for turn in turns)
+        self._turns.extend([len(turns)])
+        self._characters.extend([sum(map(len, texts))])
+        self._text_bytes += sum(len(text.encode()) for text in texts)
+        self._turn_count += len(turns)
+        self._hashes.extend([_content_hash(record)])
+
+    def _look_for_secrets(self, block: bytes, first_line: int) -> None:
+        for position, kind in find_secrets(block):
+            self._secrets[kind] += 1
+            line = first_line + block.count(b"\n", 0, position)
+            self._note(Finding("secret", "$", f"this looks like a live credential ({kind}).",
+                               "Revoke it, and take it out: models repeat what they learn.", "warning"), line)
+
+    def _note(self, finding: Finding, line: int) -> None:
+        self.problems.append(Problem.at(finding, self._file, line))
+
+
+def _plain_texts(record: Record) -> list[str]:
+    if isinstance(record, CompletionRecord):
+        return [record.prompt, record.completion]
+    return [record.text] if isinstance(record, TextRecord) else []
+
+
+def _content_hash(record: Record) -> int:
+    """The same number for equal content in one process, whichever lane the row came through."""
+    if isinstance(record, ChatRecord) and not (record.tools or record.extra or record.parallel_tool_calls is not None):
+        plain = [PlainTurn(turn.role, turn.content) for turn in record.messages  # type: ignore[arg-type]
+                 if isinstance(turn.content, str) and _is_plain(turn)]
+        if len(plain) == len(record.messages):
+            return hash(PlainRow(tuple(plain)))
+    return hash(canonical(record))
+
+
+def _is_plain(turn: Message) -> bool:
+    extras = (turn.name, turn.tool_calls, turn.tool_call_id, turn.weight)
+    return turn.role != "tool" and extras == (None, (), None, None)

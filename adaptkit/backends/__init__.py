@@ -1,0 +1,1 @@
+"""Backends: one module or folder each, loaded only when asked for."""

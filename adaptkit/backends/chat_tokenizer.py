@@ -1,0 +1,144 @@
+"""A model's tokenizer and chat template together: conversations to token ids, and which of them the assistant said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adaptkit.backends.base_model import read_json
+from adaptkit.backends.chat_template import ChatTemplate, Rendered, read_template
+from adaptkit.errors import ArtifactError, DataError, UnsupportedError
+from adaptkit.types import Message
+
+__all__ = ["ChatTokenizer", "Encoded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token ids, and for each whether training learns from it."""
+
+    ids: list[int]
+    learn: list[bool]
+
+
+class ChatTokenizer:
+    """Loaded from a model's folder.
+
+    Attributes:
+        tokenizer: The transformers tokenizer.
+        template: The compiled chat template, or ``None`` when the model has none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoTokenizer  # noqa: PLC0415 - an extra
+
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"the tokenizer in {folder} cannot be loaded ({type(error).__name__})") from error
+        if not self.tokenizer.is_fast:
+            raise UnsupportedError(f"the model in {folder} has no tokenizer.json, which adaptkit needs for its offsets")
+        config = folder / "tokenizer_config.json"
+        source = read_template(folder, read_json(config, "the model") if config.is_file() else {})
+        names = {name: token for name, token in self.tokenizer.special_tokens_map.items() if isinstance(token, str)}
+        self.template = ChatTemplate(source, names) if source else None
+        self.folder = folder
+
+    def _template(self) -> ChatTemplate:
+        if self.template is None:
+            raise UnsupportedError(
+                f"the model in {self.folder} has no chat template: put one into chat_template.jinja, use an instruct "
+                "model, or train on text records"
+            )
+        return self.template
+
+    @property
+    def pad(self) -> int:
+        """Id to fill up with; it is masked everywhere."""
+        found = self.tokenizer.pad_token_id
+        return int(found if found is not None else self.tokenizer.eos_token_id or 0)
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+        """Token ids of a conversation, up to where the assistant is to go on."""
+        return self._ids(self._template().render(messages, tools, ask=True).text)
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def text(self, text: str) -> Encoded:
+        """Plain text: everything is learned, and where it ends."""
+        ids = [*self.tokenizer(text)["input_ids"], *self._end()]
+        return Encoded(ids, [True] * len(ids))
+
+    def completion(self, prompt: str, completion: str) -> Encoded:
+        """A completion after a prompt: the completion is learned, and where it ends."""
+        before, after = list(self.tokenizer(prompt)["input_ids"]), [*self._ids(completion), *self._end()]
+        if before and before[-1] == self.tokenizer.eos_token_id:  # put there by the tokenizer, not by the data
+            before.pop()
+        return Encoded(before + after, [False] * len(before) + [True] * len(after))
+
+    def _end(self) -> list[int]:
+        return [] if self.tokenizer.eos_token_id is None else [self.tokenizer.eos_token_id]
+
+    def conversation(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Encoded:
+        """A conversation: what the assistant says is learned, except turns of weight 0.
+
+        Raises:
+            UnsupportedError: it cannot be told which characters the assistant said.
+        """
+        template = self._template()
+        rendered = template.render(messages, tools)
+        spans = (
+            _by_blocks(rendered, messages)
+            if template.has_generation_blocks
+            else self._by_prefixes(rendered, messages, tools)
+        )
+        found = self.tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
+        learn, ahead = [], 0
+        for start, end in found["offset_mapping"]:
+            while ahead < len(spans) and start >= spans[ahead][1]:
+                ahead += 1
+            learn.append(ahead < len(spans) and start >= spans[ahead][0] and end > start)
+        return Encoded(list(found["input_ids"]), learn)
+
+    def _by_prefixes(
+        self, whole: Rendered, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
+    ) -> list[tuple[int, int]]:
+        """Spans of the assistant's turns for a template that does not mark them.
+
+        What a turn adds is the rendering up to it less the rendering that asks for it. That holds only while each is
+        the beginning of the next, which is checked: a template that rewrites earlier turns is refused.
+        """
+        spans = []
+        for index, message in enumerate(messages):
+            if message.role != "assistant" or message.weight == 0:
+                continue
+            before = self._template().render(messages[:index], tools, ask=True).text
+            after = self._template().render(messages[: index + 1], tools).text
+            if not (after.startswith(before) and whole.text.startswith(after)):
+                raise UnsupportedError(
+                    "the model's chat template writes a turn differently when others follow, and does not mark the "
+                    "assistant's turns: put {% generation %} and {% endgeneration %} around them in "
+                    f"{self.folder / 'chat_template.jinja'}"
+                )
+            said = after[len(before) :]
+            eos = self.tokenizer.eos_token
+            if eos and eos in said:  # what follows the end token is for the next turn
+                said = said[: said.rindex(eos) + len(eos)]
+            spans.append((len(before), len(before) + len(said)))
+        return spans
+
+
+def _by_blocks(rendered: Rendered, messages: Sequence[Message]) -> list[tuple[int, int]]:
+    """Spans of the assistant's turns from the template's own marks."""
+    weights = [message.weight for message in messages if message.role == "assistant"]
+    if len(weights) == len(rendered.spans):
+        return [span for span, weight in zip(rendered.spans, weights, strict=True) if weight != 0]
+    if all(weight != 0 for weight in weights):
+        return list(rendered.spans)
+    raise DataError(
+        f"the chat template marks {len(rendered.spans)} blocks for {len(weights)} assistant turns, so that weights of "
+        "0 cannot be told apart; leave the weights out, or split the conversation"
+    )

@@ -1,0 +1,214 @@
+"""The `lora` backend: training open models on this machine, each job in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from adaptkit.adapter import Adapter, ChatOptions, DataFile, Guarantee, Plan
+from adaptkit.backends.base_model import fetch, find_base, hub_id, local_folder
+from adaptkit.backends.lora.config import LoraConfig, resolve
+from adaptkit.backends.lora.estimate import trained_parameters, what_is_short
+from adaptkit.backends.lora.jobs import OFFLINE, QUIET, Job, Spec
+from adaptkit.backends.lora.machine import this_machine
+from adaptkit.data import DataRules, Dataset
+from adaptkit.errors import ArtifactError, MissingDependencyError, NotFoundError, UnsupportedError
+from adaptkit.types import Event, Message, Reply, Snapshot, Status
+
+if TYPE_CHECKING:
+    from adaptkit.backends.local_model import LocalModel
+
+__all__ = ["LoraAdapter", "LoraConfig"]
+
+_NEEDED = ("torch", "transformers", "peft")
+
+
+class LoraAdapter(Adapter[LoraConfig]):
+    """Training and answering on this machine.
+
+    Jobs, models and uploaded data lie under ``<home>/lora``. A job's id is its tag, so that sending a submission
+    again is safe; a model's id is the absolute path of its folder, or the name of a base.
+    """
+
+    backend: ClassVar[str] = "lora"
+    config_type = LoraConfig
+    guarantee: ClassVar[Guarantee] = "exactly_once"
+
+    def __init__(self, config: LoraConfig, context: Any) -> None:
+        super().__init__(config, context)
+        self._home = self.context.home / "lora"
+        self._loaded: dict[str, LocalModel] = {}
+
+    @classmethod
+    def data_rules(cls, config: LoraConfig | None = None) -> DataRules:
+        """Any text data; preferences for DPO and nothing else."""
+        if config is None:
+            return DataRules()
+        return DataRules(kinds=frozenset({"preference"} if config.method == "dpo" else {"chat", "text", "completion"}))
+
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """The hub, for a hub id that is not in the local cache; data itself never leaves the machine."""
+        if self.context.egress.offline or hub_id(self.config.model) is None:
+            return ()
+        return () if local_folder(self.config.model) is not None else ("huggingface.co",)
+
+    # -- jobs ---------------------------------------------------------------------------------------------------
+
+    def prepare(self, data: Dataset) -> Plan[LoraConfig]:
+        """Check data, model and machine; the plan's configuration has every default filled in."""
+        _require_packages(self.config)
+        self.context.egress.require(self.destinations, self.backend)
+        # a hub model that is not here yet is fetched now: its size decides the defaults
+        base = find_base(self.config.model, fetch(self.config.model, offline=self.context.egress.offline))
+        machine = this_machine()
+        config = resolve(self.config, base, machine)
+        short = list(what_is_short(config, base, machine, self._home))
+        if short:
+            raise UnsupportedError("; ".join(short))
+        plan = super().prepare(data)
+        request = {
+            **config.model_dump(mode="json", exclude_none=True),
+            "base_parameters": base.parameters,
+            "trained_parameters": trained_parameters(config, base),
+        }
+        return replace(plan, config=config, request=request)
+
+    def upload(self, file: DataFile) -> str:
+        """Keep a copy of the data: the job must not change with the user's file."""
+        folder = self._home / "data"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / f"{file.sha256}.jsonl"
+        if not path.exists():
+            file.data.write(path, file.format)
+            path.chmod(0o600)
+        return path.stem
+
+    def has_upload(self, file_id: str) -> bool:
+        """Whether the copy is still there."""
+        return (self._home / "data" / f"{file_id}.jsonl").is_file()
+
+    def submit(self, plan: Plan[LoraConfig], uploads: Mapping[str, str], tag: str) -> Snapshot:
+        """Make the job and start its worker; a job of that tag is found, and continued if it was interrupted."""
+        spec = Spec(
+            id=tag,
+            config=plan.config.model_dump(mode="json"),
+            files={
+                purpose: str((self._home / "data" / f"{name}.jsonl").absolute()) for purpose, name in uploads.items()
+            },
+            fingerprint=plan.fingerprint,
+            offline=self.context.egress.offline,
+            created=time.time(),
+        )
+        job = Job.create(self._home, spec)
+        job.start()
+        return job.snapshot()
+
+    def poll(self, job_id: str) -> Snapshot:
+        """How the job stands; ``paused`` with ``interrupted`` when its worker is gone before its end."""
+        return Job(self._home, job_id).snapshot()
+
+    def cancel(self, job_id: str) -> None:
+        """Ask the worker to stop at its next step; a waiting or interrupted job is cancelled at once."""
+        Job(self._home, job_id).cancel()
+
+    def retrieve(self, job_id: str) -> str:
+        """The model's folder."""
+        snapshot = self.poll(job_id)
+        model = snapshot.raw.get("model")
+        if snapshot.status is not Status.SUCCEEDED or not model:
+            raise NotFoundError(f"job {job_id} has no model: it is {snapshot.raw_status}", backend=self.backend)
+        if not Path(model).is_dir():
+            raise NotFoundError(f"the model of job {job_id} was deleted: {model} is gone", backend=self.backend)
+        return str(model)
+
+    def events(self, job_id: str, after: str | None) -> Sequence[Event]:
+        """What happened since the event of that id."""
+        return Job(self._home, job_id).events(after)
+
+    def find(self, tag: str) -> Sequence[Snapshot]:
+        """The job of that tag, which is its id."""
+        try:
+            return [self.poll(tag)]
+        except NotFoundError:
+            return []
+
+    def restart(self, job_id: str) -> Snapshot:
+        """Start a worker for a job that lost its own; it goes on from the last whole checkpoint."""
+        job = Job(self._home, job_id)
+        job.start()
+        return job.snapshot()
+
+    # -- models -------------------------------------------------------------------------------------------------
+
+    def _model(self, model_id: str) -> LocalModel:
+        loaded = self._loaded.get(model_id)
+        if loaded is None:
+            from adaptkit.backends.local_model import LocalModel  # noqa: PLC0415 - where it is used
+
+            offline = self.context.egress.offline
+            for name, value in {**QUIET, **(OFFLINE if offline else {})}.items():
+                os.environ.setdefault(name, value)
+            loaded = self._loaded[model_id] = LocalModel.load(model_id, offline=offline)
+        return loaded
+
+    def chat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
+        """Answer in this process; the first call loads the model."""
+        return self._model(model_id).chat(messages, options)
+
+    def stream(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Iterator[str]:
+        """Answer piece by piece."""
+        return self._model(model_id).stream(messages, options)
+
+    def generate(self, model_id: str, conversations: Sequence[Sequence[Message]], options: ChatOptions) -> list[Reply]:
+        """Answer many conversations together."""
+        return self._model(model_id).generate(conversations, options)
+
+    def export(self, model_id: str, format: str, path: Path) -> Path:  # noqa: A002 - the field's standard term
+        """Write the model as ``merged``, ``gguf`` or ``ollama``."""
+        from adaptkit.backends.lora.export import export  # noqa: PLC0415 - where it is used
+
+        return export(model_id, format, path, offline=self.context.egress.offline)
+
+    def download(self, model_id: str, path: Path) -> Path:
+        """Copy the model's folder."""
+        from adaptkit.backends.model_folder import open_folder  # noqa: PLC0415 - where it is used
+
+        source = open_folder(Path(str(local_folder(model_id)))).folder
+        if path.exists() and any(path.iterdir()):
+            raise ArtifactError(f"{path} is not empty; nothing was written")
+        shutil.copytree(source, path, dirs_exist_ok=True)
+        return path
+
+    def delete_model(self, model_id: str) -> None:
+        """Delete a model that a job here made; bases and folders elsewhere are not touched."""
+        folder = Path(model_id)
+        if folder.parent != (self._home / "models").resolve():
+            raise UnsupportedError(
+                f"{model_id} was not made by a job of {self._home}; delete it yourself if you mean to"
+            )
+        self._loaded.pop(model_id, None)
+        if folder.is_dir():
+            doomed = folder.with_name(f".{folder.name}.deleted")
+            folder.rename(doomed)  # gone at once, even if deleting is interrupted
+            shutil.rmtree(doomed)
+
+    def close(self) -> None:
+        """Let go of loaded models; jobs run on."""
+        self._loaded.clear()
+
+
+def _require_packages(config: LoraConfig) -> None:
+    for package in _NEEDED:
+        if find_spec(package) is None:
+            raise MissingDependencyError("the lora backend", package, "local")
+    if config.method == "dpo" and find_spec("trl") is None:
+        raise MissingDependencyError('method = "dpo"', "trl", "trl")
+    if config.quantization == "4bit" and find_spec("bitsandbytes") is None:
+        raise MissingDependencyError('quantization = "4bit"', "bitsandbytes", "qlora")

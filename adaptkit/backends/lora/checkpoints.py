@@ -1,0 +1,64 @@
+"""Checkpoints that are whole or do not count.
+
+The trainer writes a checkpoint file by file; a kill in between leaves a folder that looks like one, and a missing
+optimizer file would be passed over in silence. So a checkpoint counts only once `complete` has written the list of its
+files with their hashes, last and by a rename; anything else is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from adaptkit.backends.base_model import sha256_of
+from adaptkit.backends.lora.jobs import replace_file, sync_folder
+
+__all__ = ["complete", "newest", "prune", "step_of"]
+
+MARKER = "complete.json"
+_NEEDED = {"optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth"}
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step of ``checkpoint-<step>``, or -1 for another name."""
+    number = checkpoint.name.removeprefix("checkpoint-")
+    return int(number) if number.isdecimal() else -1
+
+
+def complete(checkpoint: Path) -> None:
+    """Say that everything in a checkpoint has been written, after making it so."""
+    hashes = {}
+    for file in sorted(file for file in checkpoint.iterdir() if file.is_file() and file.name != MARKER):
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        hashes[file.name] = sha256_of([file])
+    sync_folder(checkpoint)
+    replace_file(checkpoint / MARKER, msgspec.json.encode(hashes))
+    sync_folder(checkpoint.parent)
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest whole checkpoint; torn ones are passed over."""
+    found = [path for path in folder.glob("checkpoint-*") if step_of(path) > 0]
+    return next((path for path in sorted(found, key=step_of, reverse=True) if _is_whole(path)), None)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        hashes = msgspec.json.decode((checkpoint / MARKER).read_bytes(), type=dict[str, str])
+        whole = hashes.keys() >= _NEEDED
+        return whole and all(sha256_of([checkpoint / name]) == digest for name, digest in hashes.items())
+    except (OSError, msgspec.MsgspecError):
+        return False
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the newest checkpoints; call only after the newest is complete."""
+    for path in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True)[keep:]:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,147 @@
+"""What can be set for local training, and what it becomes when it is not set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from adaptkit.adapter import BackendConfig
+from adaptkit.backends.base_model import Base
+from adaptkit.backends.lora.machine import Machine
+from adaptkit.errors import UnsupportedError
+
+__all__ = ["LoraConfig", "resolve"]
+
+Weights = Literal["lora", "rslora", "dora", "full"]
+_WEIGHTS = ("lora", "rslora", "dora", "full")
+
+
+class LoraConfig(BackendConfig):
+    """Training on this machine.
+
+    What is learned (``method``) and which weights move (``weights``) are two fields, because every pair of them makes
+    sense and because ``method`` means the same on hosted backends. ``method = "dora"`` (or ``lora``, ``rslora``,
+    ``full``) is short for ``method = "sft"`` with ``weights = "dora"``.
+
+    A field that is ``None`` gets its value from the model's size and the machine; a plan shows which.
+
+    Attributes:
+        model: ``builtin:tiny``, a folder, or a hub id.
+        method: ``sft`` learns the assistant's turns, ``dpo`` prefers one answer over another.
+        weights: ``lora``, ``rslora`` (scaled by the root of the rank), ``dora`` (direction and size apart), ``full``.
+        rank: Of the LoRA matrices, on every linear layer.
+        alpha: LoRA's scale: the change is ``alpha / rank`` times the product (rslora: ``alpha / sqrt(rank)``).
+        dropout: On the input of the LoRA matrices.
+        epochs: Passes over the data.
+        batch_size: Examples that go through the model together.
+        gradient_accumulation: Batches for one step of the optimiser.
+        learning_rate: The highest, after warm-up; it then falls along ``schedule``.
+        warmup: Share of the steps.
+        max_length: Tokens of one example; what is longer is cut, and a warning event counts how many were.
+        packing: Several examples in one row of ``max_length`` tokens: faster with flash-attention, slower on a CPU.
+        precision: ``bf16`` trains in mixed precision, ``auto`` where the hardware gains by it.
+        quantization: ``4bit`` keeps the base in four bits (QLoRA); needs an NVIDIA GPU and bitsandbytes.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        checkpoint_every: Steps; ``None`` is once a minute.
+        validation: File of held-out examples, scored after each epoch.
+        beta: Of DPO: how closely to stay with the base.
+        seed: Of everything random.
+        name: For people.
+    """
+
+    backend: Literal["lora"] = "lora"
+    model: str = Field("builtin:tiny", min_length=1)
+    method: Literal["sft", "dpo"] = "sft"
+    weights: Weights = "lora"
+    rank: int | None = Field(None, ge=1, le=4096)
+    alpha: float | None = Field(None, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    epochs: int | None = Field(None, ge=1)
+    batch_size: int = Field(8, ge=1)
+    gradient_accumulation: int = Field(1, ge=1)
+    learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = Field(0.05, ge=0, lt=1)
+    max_length: int | None = Field(None, ge=8)
+    packing: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    quantization: Literal["none", "4bit"] = "none"
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    checkpoint_every: int | None = Field(None, ge=1)
+    validation: str | None = None
+    beta: float = Field(0.1, gt=0)
+    seed: int = Field(0, ge=0, lt=2**32)
+    name: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("method") in _WEIGHTS:
+            if given.get("weights", given["method"]) != given["method"]:
+                raise ValueError(f"method {given['method']!r} and weights {given['weights']!r} contradict each other")
+            return {**given, "method": "sft", "weights": given["method"]}
+        return given
+
+
+@dataclass(frozen=True)
+class _Defaults:
+    rank: int
+    alpha: float
+    epochs: int
+    learning_rate: float
+    full_learning_rate: float
+    dpo_learning_rate: float
+
+
+#: Learning rates measured: LoRA's best is about ten times that of full training (Thinking Machines, "LoRA Without
+#: Regret"; the same on the built-in base), and a model of a million parameters takes far more than a large one.
+_SMALL = _Defaults(rank=8, alpha=16, epochs=15, learning_rate=5e-3, full_learning_rate=5e-4, dpo_learning_rate=5e-4)
+_LARGE = _Defaults(rank=16, alpha=32, epochs=3, learning_rate=2e-4, full_learning_rate=1e-5, dpo_learning_rate=1e-5)
+#: Parameters below which a model is small.
+SMALL = 20_000_000
+#: Tokens of one example, unless the model reads fewer.
+LONGEST = 2048
+#: Below this width bf16 gains nothing on a CPU (measured on AVX512-BF16: none at 128, a gain from 192).
+BF16_WIDTH = 192
+
+
+def resolve(config: LoraConfig, base: Base, machine: Machine) -> LoraConfig:
+    """Fill in every field that is ``None`` or ``auto``.
+
+    Raises:
+        UnsupportedError: the fields contradict each other, the model or the machine.
+    """
+    defaults = _SMALL if base.parameters < SMALL else _LARGE
+    device = machine.device(config.device)
+    reads = base.size("max_position_embeddings", LONGEST)
+    if config.max_length is not None and config.max_length > reads:
+        raise UnsupportedError(f"max_length = {config.max_length}, but the model reads at most {reads} tokens")
+    if config.quantization == "4bit" and config.weights == "full":
+        raise UnsupportedError('quantization = "4bit" keeps the base fixed; use weights = "lora", or no quantization')
+    if config.quantization == "4bit" and not device.startswith("cuda"):
+        raise UnsupportedError('quantization = "4bit" needs an NVIDIA GPU; leave it out, or choose a smaller model')
+    if config.packing and config.method == "dpo":
+        raise UnsupportedError('packing = true is for method = "sft"; leave it out')
+    if config.method == "dpo":
+        rate = defaults.dpo_learning_rate / (10 if config.weights == "full" else 1)
+    else:
+        rate = defaults.full_learning_rate if config.weights == "full" else defaults.learning_rate
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if machine.gains_by_bf16(device, base.size("hidden_size") >= BF16_WIDTH) else "fp32"
+    # rslora divides by the root of the rank, so half of alpha gives about the same change at these ranks
+    alpha = defaults.alpha / 2 if config.weights == "rslora" else defaults.alpha
+    return config.model_copy(
+        update={
+            "model": base.name,
+            "rank": config.rank or defaults.rank,
+            "alpha": config.alpha or alpha,
+            "epochs": config.epochs or defaults.epochs,
+            "learning_rate": config.learning_rate or rate,
+            "max_length": config.max_length or min(reads, LONGEST),
+            "precision": precision,
+            "device": device,
+        }
+    )

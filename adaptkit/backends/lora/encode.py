@@ -1,0 +1,100 @@
+"""From records to token ids, with account kept of everything that was cut or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
+from adaptkit.data.records import ChatRecord, CompletionRecord, Record, TextRecord
+from adaptkit.errors import AdaptkitError, DataError
+
+__all__ = ["Examples", "encode"]
+
+
+@dataclass
+class Examples:
+    """Encoded examples.
+
+    Attributes:
+        encoded: In the order of the data.
+        cut: How many were longer than the limit and lost their end.
+        empty: How many were left out because nothing in them is learned.
+        unending: How many learned turns do not end in the end-of-sequence token.
+    """
+
+    encoded: list[Encoded] = field(default_factory=list)
+    cut: int = 0
+    empty: int = 0
+    unending: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens altogether."""
+        return sum(len(example.ids) for example in self.encoded)
+
+    def warnings(self, longest: int) -> list[str]:
+        """What to tell of it."""
+        total = len(self.encoded) + self.empty
+        said = []
+        if self.cut:
+            said.append(f"{self.cut} of {total} examples are longer than max_length = {longest} tokens and were cut")
+        if self.empty:
+            said.append(f"{self.empty} of {total} examples have nothing to learn from and were left out")
+        if self.unending:
+            said.append(
+                f"{self.unending} of {total} examples do not end in the end-of-sequence token: the model may not "
+                "learn when to stop"
+            )
+        return said
+
+
+def encode(
+    records: Iterable[Record], tokenizer: ChatTokenizer, longest: int, between: Callable[[], None] = lambda: None
+) -> Examples:
+    """Encode every record.
+
+    Args:
+        records: Conversations, texts or completions.
+        tokenizer: The model's.
+        longest: Tokens that an example may have.
+        between: Called after each record, to notice a cancellation.
+
+    Raises:
+        DataError: a record cannot be encoded, named by its number and never by its content; or nothing is left.
+    """
+    found = Examples()
+    eos = tokenizer.tokenizer.eos_token_id
+    for number, record in enumerate(records, start=1):
+        try:
+            example = _encode(record, tokenizer)
+        except AdaptkitError as error:
+            raise type(error)(f"example {number}: {error}") from None
+        if len(example.ids) > longest:
+            found.cut += 1
+            example = Encoded(example.ids[:longest], example.learn[:longest])
+        elif eos is not None and any(example.learn) and not _ends(example, eos):
+            found.unending += 1
+        if any(example.learn[1:]):
+            found.encoded.append(example)
+        else:
+            found.empty += 1
+        between()
+    if not found.encoded:
+        raise DataError("no example has anything to learn from: every one lacks an assistant turn of weight 1")
+    return found
+
+
+def _ends(example: Encoded, eos: int) -> bool:
+    last = max(index for index, learn in enumerate(example.learn) if learn)
+    return example.ids[last] == eos
+
+
+def _encode(record: Record, tokenizer: ChatTokenizer) -> Encoded:
+    if isinstance(record, ChatRecord):
+        return tokenizer.conversation(record.messages, record.tools)
+    if isinstance(record, TextRecord):
+        return tokenizer.text(record.text)
+    if isinstance(record, CompletionRecord):
+        return tokenizer.completion(record.prompt, record.completion)
+    raise DataError(f'a {record.kind} record is for method = "dpo"')

@@ -1,0 +1,65 @@
+"""What a run needs, before it starts: a lower bound of memory, and the disk that it will fill."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from adaptkit.backends.base_model import Base
+from adaptkit.backends.lora.config import LoraConfig
+from adaptkit.backends.lora.machine import Machine
+from adaptkit.backends.lora.training import KEPT
+
+__all__ = ["disk_needed", "memory_needed", "trained_parameters", "what_is_short"]
+
+#: Bytes for one trained weight: the weight, its gradient and AdamW's two averages, all fp32.
+TRAINED = 16
+#: torch, transformers and peft themselves, measured.
+LIBRARIES = 350 << 20
+
+
+def trained_parameters(config: LoraConfig, base: Base) -> int:
+    """Weights that are trained: with LoRA, about rank × (inputs + outputs) for the seven matrices of each layer."""
+    if config.weights == "full":
+        return base.parameters
+    width, inner = base.size("hidden_size", 1), base.size("intermediate_size", 4)
+    heads = base.size("num_attention_heads", 1)
+    narrow = width * base.size("num_key_value_heads", heads) // heads
+    each = 4 * width + 2 * (width + narrow) + 3 * (width + inner)
+    return int(config.rank or 0) * each * base.size("num_hidden_layers", 1)
+
+
+def memory_needed(config: LoraConfig, base: Base) -> int:
+    """Bytes without which it cannot run: the weights and what the optimiser keeps, and no activation at all."""
+    width = 0.6 if config.quantization == "4bit" else 2 if config.precision == "bf16" else 4
+    trained = trained_parameters(config, base)
+    fixed = 0 if config.weights == "full" else int(base.parameters * width)
+    libraries = 0 if config.device.startswith("cuda") else LIBRARIES
+    return libraries + fixed + trained * TRAINED
+
+
+def disk_needed(config: LoraConfig, base: Base) -> int:
+    """Bytes: the checkpoints kept and the one being written (weights and two averages each), and the model."""
+    return trained_parameters(config, base) * 12 * (KEPT + 1) + trained_parameters(config, base) * 4
+
+
+def what_is_short(config: LoraConfig, base: Base, machine: Machine, home: Path) -> Iterator[str]:
+    """Each thing that this machine has too little of, and what to do."""
+    memory, needed = machine.memory(config.device), memory_needed(config, base)
+    if memory is not None and needed > memory:
+        less = 'weights = "lora"' if config.weights == "full" else "a smaller model"
+        if config.device.startswith("cuda") and config.quantization == "none" and config.weights != "full":
+            less += ' or quantization = "4bit"'
+        yield (
+            f"{base.name} with weights = {config.weights!r} needs at least {_gb(needed)} of memory and {config.device} "
+            f"has {_gb(memory)}: use {less}"
+        )
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    free, filled = shutil.disk_usage(there).free, disk_needed(config, base)
+    if filled > free:
+        yield f"checkpoints and model need {_gb(filled)} of disk and {there} has {_gb(free)} free: free some"
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,129 @@
+"""A job from its files to its model: what the worker does once the device is its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from adaptkit.backends.base_model import Base, fetch, find_base, sha256_of
+from adaptkit.backends.chat_tokenizer import ChatTokenizer
+from adaptkit.backends.lora.config import LoraConfig
+from adaptkit.backends.lora.jobs import Job
+from adaptkit.backends.lora.training import Reports, Result, import_trainer
+from adaptkit.backends.model_folder import base_hash, canonical_adapter, copy_tokenizer, finish
+
+__all__ = ["run", "save"]
+
+
+def run(job: Job, reports: Reports, between: Callable[[], None], entering: Callable[[], None]) -> Path:
+    """Train what a job asks for and write its model.
+
+    Args:
+        job: The job.
+        reports: How to tell.
+        between: Called now and then before training; raises to stop.
+        entering: Called when training starts, from where on stopping waits for the next step.
+    """
+    spec = job.spec
+    config = LoraConfig.model_validate(spec.config)
+    if config.device.startswith("cuda"):  # the trainer takes every GPU that it sees
+        os.environ["CUDA_VISIBLE_DEVICES"] = config.device.partition(":")[2] or "0"
+    import_trainer()
+    base = find_base(config.model, fetch(config.model, offline=spec.offline))
+    tokenizer = ChatTokenizer(base.folder)
+    folder = job.folder / "checkpoints"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    between()
+    if config.method == "dpo":
+        from adaptkit.backends.lora.preferences import train_dpo  # noqa: PLC0415 - an extra
+
+        entering()
+        result = train_dpo(
+            config, base, tokenizer, _records(job, "train"), _records(job, "validation"), folder, reports
+        )
+    else:
+        result = _sft(job, config, base, tokenizer, folder, reports, between, entering)
+    return save(job, config, base, result)
+
+
+def _sft(
+    job: Job,
+    config: LoraConfig,
+    base: Base,
+    tokenizer: ChatTokenizer,
+    folder: Path,
+    reports: Reports,
+    between: Callable[[], None],
+    entering: Callable[[], None],
+) -> Result:
+    from adaptkit.backends.lora.encode import Examples, encode  # noqa: PLC0415
+    from adaptkit.backends.lora.training import train_sft  # noqa: PLC0415
+
+    longest = int(config.max_length or 0)
+    examples = encode(_records(job, "train"), tokenizer, longest, between)
+    held_out = (
+        encode(_records(job, "validation"), tokenizer, longest, between)
+        if "validation" in job.spec.files
+        else Examples()
+    )
+    if not reports.told:
+        for words in examples.warnings(longest):
+            reports.tell("warning", words)
+    entering()
+    result = train_sft(config, base, tokenizer, examples.encoded, held_out.encoded, folder, reports)
+    result.metrics |= {"examples": len(examples.encoded), "tokens_per_epoch": examples.tokens}
+    return result
+
+
+def _records(job: Job, purpose: str) -> Iterator[Any]:
+    """The records of one of the job's files."""
+    from adaptkit.data import Dataset  # noqa: PLC0415
+
+    path = job.spec.files.get(purpose)
+    return iter(Dataset.open(path, format="openai")) if path else iter(())
+
+
+def save(job: Job, config: LoraConfig, base: Base, result: Result) -> Path:
+    """Write the trained model as a folder that appears whole."""
+    models = job.home / "models"
+    models.mkdir(exist_ok=True, mode=0o700)
+    draft = models / f".{job.id}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700)
+    if config.weights == "full":
+        _save_whole(result.model, base, draft)
+    else:
+        result.model.save_pretrained(draft, safe_serialization=True, save_embedding_layers=False)
+        (draft / "README.md").unlink(missing_ok=True)
+        canonical_adapter(draft, base.name)
+    copy_tokenizer(base.folder, draft)
+    target = models / job.id
+    facts = {
+        "base": {"model": base.name, "sha256": base_hash(base), "bytes": base.bytes, "parameters": base.parameters},
+        "chat_template_sha256": _hash(draft / "chat_template.jinja"),
+        "tokenizer_sha256": _hash(draft / "tokenizer.json"),
+        "data_fingerprint": job.spec.fingerprint,
+        "config": config.model_dump(mode="json"),
+        "metrics": result.metrics,
+        "job": job.id,
+        "created": round(time.time(), 3),
+    }
+    finish(draft, target, facts)
+    return target.resolve()
+
+
+def _save_whole(model: Any, base: Base, draft: Path) -> None:
+    """In the precision that the base is stored in: training's fp32 copy is twice as large and no better."""
+    import torch  # noqa: PLC0415
+
+    stored = getattr(torch, str(base.config.get("dtype") or base.config.get("torch_dtype") or "float32"), torch.float32)
+    model.config.use_cache = True
+    model.to(stored).save_pretrained(draft, safe_serialization=True)
+
+
+def _hash(file: Path) -> str | None:
+    return sha256_of([file]) if file.is_file() else None

@@ -1,0 +1,388 @@
+"""One training run: model, trainer, and what it tells while it runs.
+
+`transformers.Trainer` does the steps. Ours are the batches (planned beforehand, see `batches`), the loss (logits are
+computed only where a token is learned) and the reports.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adaptkit.backends.base_model import Base
+from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
+from adaptkit.backends.lora import checkpoints
+from adaptkit.backends.lora.batches import IGNORED, pack, pad, plan_batches
+from adaptkit.backends.lora.config import LoraConfig
+from adaptkit.errors import BackendError
+
+__all__ = ["Interrupted", "Reports", "Result", "build_model", "train_sft", "training_arguments"]
+
+#: Seconds between checkpoints when no number of steps is given.
+CHECKPOINT_SECONDS = 60.0
+#: Whole checkpoints kept: the newest, and one more in case the newest is damaged.
+KEPT = 2
+#: Gradients are scaled down to this norm.
+CLIP = 1.0
+
+
+class Interrupted(Exception):
+    """Training stopped before its end because it was asked to."""
+
+
+@dataclass
+class Reports:
+    """How a run talks to whoever started it.
+
+    Attributes:
+        tell: Takes kind, message and figures of an event.
+        checkpointed: Takes the step of a checkpoint that is whole.
+        should_stop: Whether to stop at the next step.
+        should_save: Whether to write a checkpoint before stopping.
+        told: Last step that was told before; it and earlier ones are not told again.
+    """
+
+    tell: Callable[..., None]
+    checkpointed: Callable[[int], None] = lambda step: None
+    should_stop: Callable[[], bool] = lambda: False
+    should_save: Callable[[], bool] = lambda: False
+    told: int = 0
+
+
+@dataclass
+class Result:
+    """A trained model and what is known of the run."""
+
+    model: Any
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def import_trainer() -> Any:
+    """`transformers` with its trainer, without the data set library that it would load and that is not needed here."""
+    kept = sys.modules.get("datasets")
+    if kept is None:
+        sys.modules["datasets"] = None  # type: ignore[assignment]  # the documented way to make an import fail
+    try:
+        import transformers  # noqa: PLC0415
+        from transformers import trainer  # noqa: F401, PLC0415
+    finally:
+        if kept is None:
+            del sys.modules["datasets"]
+    return transformers
+
+
+def build_model(config: LoraConfig, folder: Path) -> Any:
+    """The base with what is to be trained in it."""
+    import torch  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+
+    # trained weights stay in fp32; a base that only lends itself may lie in bf16, as it is computed with
+    halved = config.precision == "bf16" and config.weights != "full"
+    how: dict[str, Any] = {"dtype": torch.bfloat16 if halved else torch.float32}
+    if config.quantization == "4bit":
+        from transformers import BitsAndBytesConfig  # noqa: PLC0415
+
+        how["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+        how["device_map"] = {"": 0}
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, **how
+    )
+    model.config.use_cache = False
+    torch.manual_seed(config.seed)
+    if config.weights == "full":
+        return model
+    import peft  # noqa: PLC0415
+
+    if config.quantization == "4bit":
+        model = peft.prepare_model_for_kbit_training(model)
+    lora = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules="all-linear",
+        use_rslora=config.weights == "rslora",
+        use_dora=config.weights == "dora",
+    )
+    return peft.get_peft_model(model, lora)
+
+
+def training_arguments(config: LoraConfig, folder: Path, steps: int) -> dict[str, Any]:
+    """Arguments of the trainer that all methods share."""
+    import torch  # noqa: PLC0415
+
+    gpu = config.device.startswith("cuda")
+    return {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "gradient_accumulation_steps": config.gradient_accumulation,
+        "per_device_train_batch_size": config.batch_size,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": "constant_with_warmup" if config.schedule == "constant" else config.schedule,
+        "warmup_steps": math.ceil(config.warmup * steps),
+        "optim": "adamw_torch_fused",
+        "weight_decay": 0.0,
+        "max_grad_norm": CLIP,
+        "bf16": config.precision == "bf16",
+        "tf32": True if gpu and torch.cuda.get_device_capability() >= (8, 0) else None,
+        "use_cpu": config.device == "cpu",
+        "seed": config.seed,
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": gpu,
+        "remove_unused_columns": False,
+    }
+
+
+def loss_of(model: Any, batch: dict[str, Any], items: Any = None) -> Any:
+    """Cross-entropy of the learned tokens: their sum by ``items``, or their mean.
+
+    Only the columns in which some row learns something get logits: the vocabulary's projection is a good part of the
+    work where most tokens are the user's.
+    """
+    import torch  # noqa: PLC0415
+
+    labels, columns = batch["labels"], batch["columns"]
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids") if name in batch}
+    logits = model(**inputs, logits_to_keep=columns, use_cache=False).logits
+    wanted = labels[:, columns + 1]
+    if logits.shape[1] != wanted.shape[1]:  # an architecture that gives all columns whatever was asked for
+        logits = logits[:, columns]
+    total = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return total / (items if items is not None else (wanted != IGNORED).sum())
+
+
+def collate(rows: Sequence[Sequence[Encoded]], filler: int) -> dict[str, Any]:
+    """A batch as tensors, with the columns that need logits: those before a learned token."""
+    batch = pad(rows, filler)
+    batch["columns"] = (batch["labels"][:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
+    return batch
+
+
+def _trainer_type() -> Any:
+    from torch.utils.data import DataLoader  # noqa: PLC0415
+
+    transformers = import_trainer()
+
+    class SftTrainer(transformers.Trainer):  # type: ignore[misc, name-defined]
+        """`Trainer` with the batches planned beforehand and the loss of `loss_of`."""
+
+        def __init__(self, batches: list[list[int]], **given: Any) -> None:
+            super().__init__(**given)
+            self.batches = batches
+            self.model_accepts_loss_kwargs = True  # the loss divides by the learned tokens of a whole step
+
+        def get_train_dataloader(self) -> Any:
+            return DataLoader(
+                self.train_dataset,
+                batch_sampler=self.batches,
+                collate_fn=self.data_collator,
+                pin_memory=self.args.dataloader_pin_memory,
+            )
+
+        def compute_loss(
+            self,
+            model: Any,
+            inputs: Any,
+            return_outputs: bool = False,
+            num_items_in_batch: Any = None,  # noqa: ARG002
+        ) -> Any:
+            return loss_of(model, inputs, num_items_in_batch)
+
+        def floating_point_ops(self, inputs: Any) -> int:  # noqa: ARG002
+            return 0  # nobody reads it, and it walks over all parameters at each step
+
+    return SftTrainer
+
+
+def _reporter(config: LoraConfig, reports: Reports, each: list[int], score: Callable[[], float | None]) -> Any:
+    """The callback that tells, checkpoints and stops.
+
+    Args:
+        config: The run's.
+        reports: Whom to tell.
+        each: Tokens of each step.
+        score: Gives the validation loss.
+    """
+    from transformers import TrainerCallback  # noqa: PLC0415
+
+    per_epoch = math.ceil(len(each) / (config.epochs or 1))
+
+    class Reporter(TrainerCallback):  # type: ignore[misc]
+        """Says how far it is, at least twice a second in the first minutes."""
+
+        def __init__(self) -> None:
+            self.began = self.logged = self.saved = time.monotonic()
+            self.first = self.counted = 0
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            self.began = self.logged = self.saved = time.monotonic()
+            self.first = self.counted = state.global_step
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            now, step = time.monotonic(), state.global_step
+            last = step >= state.max_steps
+            every = min(5.0, max(0.5, (now - self.began) / 1000))  # a long run need not fill the disk with reports
+            control.should_log = last or step == 1 or now - self.logged >= every
+            stop = reports.should_stop()
+            control.should_training_stop = control.should_training_stop or stop
+            due = (
+                step % config.checkpoint_every == 0
+                if config.checkpoint_every
+                else now - self.saved >= CHECKPOINT_SECONDS
+            )
+            control.should_save = (due and not last) or (stop and reports.should_save())
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:  # noqa: ARG002
+            if "loss" not in logs:
+                return
+            now, step = time.monotonic(), state.global_step
+            if not math.isfinite(logs["loss"]):
+                raise BackendError(
+                    f"the loss is {logs['loss']} at step {step}: training has diverged. Lower learning_rate "
+                    f"(now {config.learning_rate:g}), or raise warmup.",
+                    backend="lora",
+                )
+            seconds = max(now - self.logged, 1e-9)
+            speed = sum(each[self.counted : step]) / seconds
+            eta = (now - self.began) / max(step - self.first, 1) * (state.max_steps - step)
+            self.logged, self.counted = now, step
+            if step > reports.told:
+                reports.tell(
+                    "metrics",
+                    f"step {step}/{state.max_steps}, loss {logs['loss']:.4f}",
+                    step=step,
+                    total_steps=state.max_steps,
+                    epoch=round(step / per_epoch, 3),
+                    loss=logs["loss"],
+                    learning_rate=logs["learning_rate"],
+                    grad_norm=logs.get("grad_norm"),
+                    tokens_per_second=round(speed, 1),
+                    eta=round(eta, 1),
+                )
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            checkpoints.complete(checkpoint)
+            checkpoints.prune(Path(args.output_dir), KEPT)
+            self.saved = time.monotonic()
+            reports.checkpointed(state.global_step)
+
+    class Validation(TrainerCallback):  # type: ignore[misc]
+        """Scores the held-out examples after each epoch."""
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            step = state.global_step
+            if step % per_epoch and step < state.max_steps:
+                return
+            loss = score()
+            if loss is not None and step > reports.told:
+                reports.tell("metrics", f"step {step}, validation loss {loss:.4f}", step=step, validation_loss=loss)
+
+    return [Reporter(), Validation()]
+
+
+def train_sft(
+    config: LoraConfig,
+    base: Base,
+    tokenizer: ChatTokenizer,
+    examples: list[Encoded],
+    validation: list[Encoded],
+    folder: Path,
+    reports: Reports,
+) -> Result:
+    """Train, going on from the newest whole checkpoint in ``folder`` if there is one.
+
+    Raises:
+        Interrupted: it was asked to stop; a checkpoint was written if that was asked for too.
+        BackendError: the loss is no number any more.
+    """
+    transformers = import_trainer()
+    model = build_model(config, base.folder)
+    rows = _rows(config, examples)
+    lengths = [sum(len(example.ids) for example in row) for row in rows]
+    batches = plan_batches(lengths, config.batch_size, config.epochs or 1, config.seed)
+    stride = config.gradient_accumulation
+    each = [
+        sum(lengths[row] for batch in batches[at : at + stride] for row in batch)
+        for at in range(0, len(batches), stride)
+    ]
+
+    def score() -> float | None:
+        return (
+            validation_loss(model, _rows(config, validation), config.batch_size, tokenizer.pad) if validation else None
+        )
+
+    trainer = _trainer_type()(
+        batches=batches,
+        model=model,
+        args=transformers.TrainingArguments(**training_arguments(config, folder, len(each))),
+        train_dataset=rows,
+        data_collator=lambda group: collate(group, tokenizer.pad),
+        callbacks=_reporter(config, reports, each, score),
+    )
+    return run(trainer, folder, model, reports)
+
+
+def _rows(config: LoraConfig, examples: list[Encoded]) -> list[list[Encoded]]:
+    if not config.packing:
+        return [[example] for example in examples]
+    lengths = [len(example.ids) for example in examples]
+    return [[examples[index] for index in row] for row in pack(lengths, config.max_length or max(lengths))]
+
+
+def run(trainer: Any, folder: Path, model: Any, reports: Reports) -> Result:
+    """Let a trainer run to its end."""
+    from transformers.trainer_callback import PrinterCallback  # noqa: PLC0415
+
+    trainer.remove_callback(PrinterCallback)
+    resumed = checkpoints.newest(folder)
+    if resumed is not None:
+        reports.tell(
+            "checkpoint", f"going on after step {checkpoints.step_of(resumed)}", step=checkpoints.step_of(resumed)
+        )
+    began = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    state = trainer.state
+    if state.global_step < state.max_steps:
+        raise Interrupted
+    losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+    metrics = {"steps": state.global_step, "seconds": round(time.monotonic() - began, 3)}
+    if losses:
+        metrics |= {"first_loss": losses[0], "last_loss": losses[-1]}
+    return Result(model, metrics)
+
+
+def validation_loss(model: Any, rows: list[list[Encoded]], batch_size: int, filler: int) -> float:
+    """Mean cross-entropy of the learned tokens of held-out examples, with no gradient and no dropout."""
+    import torch  # noqa: PLC0415
+
+    device = next(model.parameters()).device
+    order = sorted(range(len(rows)), key=lambda index: sum(len(example.ids) for example in rows[index]))
+    total, count = 0.0, 0
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        for start in range(0, len(order), batch_size):
+            batch = collate([rows[index] for index in order[start : start + batch_size]], filler)
+            learned = int((batch["labels"] != IGNORED).sum())
+            total += float(loss_of(model, {name: value.to(device) for name, value in batch.items()}, 1))
+            count += learned
+    model.train(was_training)
+    return total / max(count, 1)

@@ -32,7 +32,7 @@ AdaptkitError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptkit.data.check import Problem
@@ -71,7 +71,17 @@ class AdaptkitWarning(UserWarning):
 
 
 class AdaptkitError(Exception):
-    """Parent of everything adaptkit raises."""
+    """Parent of everything adaptkit raises. Errors can be pickled, so they come back from other processes whole."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(kind: type[AdaptkitError], args: tuple[Any, ...], facts: dict[str, Any]) -> AdaptkitError:
+    error = kind.__new__(kind)  # not __init__, which takes more than the text that it leaves in ``args``
+    error.args = args
+    error.__dict__.update(facts)
+    return error
 
 
 class ConfigError(AdaptkitError, ValueError):

@@ -1,0 +1,129 @@
+"""Showing what happens in a job: a live bar on a terminal, plain lines at a calm pace in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.text import Text
+
+from adaptkit.cli.session import Session, clean
+from adaptkit.job import Job
+from adaptkit.types import Event, Status
+
+__all__ = ["duration", "follow", "status_text"]
+
+_STYLES = {
+    Status.SUCCEEDED: "green",
+    Status.FAILED: "red",
+    Status.CANCELLED: "yellow",
+    Status.PAUSED: "yellow",
+    Status.UNKNOWN: "yellow",
+    Status.RUNNING: "cyan",
+}
+#: Seconds between two lines about progress in a pipe: at least the first, and the second as a share of the job's age.
+CALM, CALM_SHARE = 2.0, 0.1
+
+Show = Callable[[Event], None]
+
+
+def status_text(status: Status, raw: str = "") -> Text:
+    """A status in its colour, with the service's own word where that says more."""
+    extra = f" ({clean(raw)})" if raw and raw != status.value else ""
+    return Text(status.value + extra, style=_STYLES.get(status, ""))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: ``8 s``, ``2 min 05 s``, ``3 h 10 min``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def follow(session: Session, job: Job, console: Console) -> Status:
+    """Show a job's events until it has ended; a program gets each as a line of JSON.
+
+    Args:
+        session: Where documents go.
+        job: The job.
+        console: Where people look.
+    """
+    session.following = job.ref
+    if session.as_json:
+        for event in job.events():
+            session.document(event)
+    else:
+        with _screen(console) as show:
+            for event in job.events():
+                show(event)
+    session.following = None
+    return job.status
+
+
+def _screen(console: Console) -> AbstractContextManager[Show]:
+    live = console.file.isatty() and not console.is_dumb_terminal
+    return _live(console) if live else _plain(console)
+
+
+@contextmanager
+def _live(console: Console) -> Iterator[Show]:
+    columns = (
+        SpinnerColumn(style="cyan"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    with Progress(*columns, console=console, transient=True, refresh_per_second=5) as progress:
+        task: TaskID | None = None
+
+        def show(event: Event) -> None:
+            nonlocal task
+            step, total = event.data.get("step"), event.data.get("total_steps")
+            if event.kind != "metrics" or not total:
+                progress.console.print(_line(event))
+                return
+            if task is None:
+                task = progress.add_task("training", total=total, figures="")
+            progress.update(task, completed=step, total=total, figures=_figures(event))
+
+        yield show
+
+
+@contextmanager
+def _plain(console: Console) -> Iterator[Show]:
+    first: float | None = None
+    shown = 0.0
+
+    def show(event: Event) -> None:
+        nonlocal first, shown
+        first = event.at if first is None else first
+        step, total = event.data.get("step"), event.data.get("total_steps")
+        if event.kind == "metrics" and total and step != total:
+            if event.at - shown < max(CALM, CALM_SHARE * (event.at - first)):
+                return
+            shown = event.at
+        console.print(_line(event))
+
+    yield show
+
+
+def _line(event: Event) -> Text:
+    if event.kind != "metrics":
+        style = "yellow" if event.kind == "warning" else ""
+        return Text(f"{event.kind}: {clean(event.message)}", style=style)
+    step, total = event.data.get("step"), event.data.get("total_steps")
+    if not total:
+        return Text(clean(event.message))
+    return Text(f"step {step}/{total}  {_figures(event)}")
+
+
+def _figures(event: Event) -> str:
+    loss, eta = event.data.get("loss"), event.data.get("eta")
+    parts = ["" if loss is None else f"loss {loss:.3f}", "" if eta is None else f"{duration(eta)} left"]
+    return "  ".join(part for part in parts if part)

@@ -1,0 +1,71 @@
+"""What people may type where a job or a model is wanted: a whole reference, a job's id, or ``last``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from adaptkit.client import Client
+from adaptkit.errors import ConfigError
+from adaptkit.job import Job
+from adaptkit.model import Model
+from adaptkit.registry import nearest
+from adaptkit.types import JobRef, ModelRef
+
+__all__ = ["find_job", "find_model"]
+
+LAST = "last"
+
+
+def find_job(client: Client, text: str) -> Job:
+    """The job that a reference, an id (or an unambiguous start of one) or ``last`` names.
+
+    Raises:
+        ConfigError: there is no such job, or several.
+    """
+    text = text.strip()
+    if text.startswith("{"):
+        return client.attach(text)
+    known = client.jobs()
+    if text == LAST:
+        if not known:
+            raise ConfigError(f"the journal in {client.home} knows no job yet; adaptkit submit starts one")
+        return known[0]
+    found = [job for job in known if job.id == text] or [job for job in known if text and job.id.startswith(text)]
+    if len(found) > 1:
+        raise ConfigError(f"{len(found)} jobs have an id that starts with {text!r}: give more of it, or the reference")
+    if not found:
+        close = nearest(text, [LAST, *(job.id for job in known)])
+        raise ConfigError(
+            f"the journal in {client.home} knows no job {text!r}.{close} adaptkit jobs lists those it knows; a job of "
+            "another machine is found by its whole reference, one line of JSON in quotes"
+        )
+    return found[0]
+
+
+def find_model(client: Client, text: str, timeout: float | None = None) -> Model:
+    """The model that a model reference names, that a job made, or an open model as it is (``builtin:tiny``, a folder).
+
+    Args:
+        client: Who knows the jobs.
+        text: What was typed.
+        timeout: Seconds to wait for a job that has not ended.
+
+    Raises:
+        ConfigError: it names nothing.
+        JobFailed, JobCancelled, JobTimeout: the job has no model.
+    """
+    text = text.strip()
+    if text.startswith("{") and _is_model(text):
+        return client.model(text)
+    if text.startswith("builtin:") or Path(text).expanduser().is_dir():
+        return client.model(ModelRef(backend="lora", id=text))
+    return find_job(client, text).result(timeout)
+
+
+def _is_model(text: str) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text, type=JobRef | ModelRef), ModelRef)
+    except msgspec.MsgspecError:
+        return False  # attaching to it says what is wrong with it

@@ -21,7 +21,7 @@ from adaptkit.types import Message, TextPart
 
 __all__ = ["ChatTemplate", "Rendered"]
 
-#: Turns of loops and macro calls of one rendering; a conversation of a thousand turns takes a few thousand; all of it, about a second.
+#: Turns of loops and macro calls of one rendering, about a second's worth; a thousand messages take a few thousand.
 FUEL = 250_000
 #: Characters of one rendering, and of any one value that a template makes by joining or repeating.
 MAX_CHARS = 64_000_000

@@ -22,6 +22,9 @@ class Encoded:
     ids: list[int]
     learn: list[bool]
 
+    def __len__(self) -> int:
+        return len(self.ids)
+
 
 class ChatTokenizer:
     """Loaded from a model's folder.
@@ -103,6 +106,25 @@ class ChatTokenizer:
             learn.append(ahead < len(spans) and start >= spans[ahead][0] and end > start)
         return Encoded(list(found["input_ids"]), learn)
 
+    def answer(
+        self, prompt: Sequence[Message], answer: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[list[int], list[int]]:
+        """Token ids of a prompt, and of one answer to it with the token that ends it.
+
+        Raises:
+            UnsupportedError: the template writes the prompt differently once it is answered.
+        """
+        before = self._template().render(prompt, tools, ask=True).text
+        whole = self._template().render([*prompt, *answer], tools).text
+        if not whole.startswith(before):
+            raise UnsupportedError("the model's chat template writes a prompt differently once it is answered")
+        return self._ids(before), self._ids(self._said(whole[len(before) :]))
+
+    def _said(self, text: str) -> str:
+        """An answer up to its end token: what follows is for the next turn."""
+        eos = self.tokenizer.eos_token
+        return text[: text.rindex(eos) + len(eos)] if eos and eos in text else text
+
     def _by_prefixes(
         self, whole: Rendered, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
     ) -> list[tuple[int, int]]:
@@ -123,11 +145,7 @@ class ChatTokenizer:
                     "assistant's turns: put {% generation %} and {% endgeneration %} around them in "
                     f"{self.folder / 'chat_template.jinja'}"
                 )
-            said = after[len(before) :]
-            eos = self.tokenizer.eos_token
-            if eos and eos in said:  # what follows the end token is for the next turn
-                said = said[: said.rindex(eos) + len(eos)]
-            spans.append((len(before), len(before) + len(said)))
+            spans.append((len(before), len(before) + len(self._said(after[len(before) :]))))
         return spans
 
 

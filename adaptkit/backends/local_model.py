@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -167,27 +169,44 @@ class LocalModel:
         return min(options.max_tokens or MAX_TOKENS, room)
 
 
-def load_weights(found: ModelFolder, *, offline: bool) -> Any:
+def load_weights(found: ModelFolder, *, offline: bool) -> Any:  # noqa: ANN401 - a model
     """The model of a checked folder, in fp32 on a CPU and in its own precision on a GPU."""
-    import torch  # noqa: PLC0415
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415
-
     folder = found.folder if found.base is None else base_of(found, offline=offline)
     if found.base is not None:
         check_base(found, find_base(found.base, folder))
-    gpu = torch.cuda.is_available()
-    model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-        dtype="auto" if gpu else torch.float32,
-    )
-    if found.base is not None:
-        import peft  # noqa: PLC0415
+    with _quiet():
+        import torch  # noqa: PLC0415
+        from transformers import AutoModelForCausalLM  # noqa: PLC0415
 
-        model = peft.PeftModel.from_pretrained(model, str(found.folder))
+        gpu = torch.cuda.is_available()
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype="auto" if gpu else torch.float32,
+        )
+        if found.base is not None:
+            import peft  # noqa: PLC0415
+
+            model = peft.PeftModel.from_pretrained(model, str(found.folder))
     return model.to("cuda") if gpu else model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar and no notes about names that change in a later version, on the caller's terminal."""
+    from transformers.utils import logging  # noqa: PLC0415
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _groups(lengths: list[int]) -> Iterator[list[int]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from adaptkit.adapter import Adapter, ChatOptions, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import fetch, find_base, hub_id, local_folder
 from adaptkit.backends.lora.config import LoraConfig, resolve
-from adaptkit.backends.lora.estimate import trained_parameters, what_is_short
+from adaptkit.backends.lora.estimate import refuse_if_short, trained_parameters
 from adaptkit.backends.lora.jobs import OFFLINE, QUIET, Job, Spec
 from adaptkit.backends.lora.machine import this_machine
 from adaptkit.data import DataRules, Dataset
@@ -65,20 +65,16 @@ class LoraAdapter(Adapter[LoraConfig]):
         """Check data, model and machine; the plan's configuration has every default filled in."""
         _require_packages(self.config)
         self.context.egress.require(self.destinations, self.backend)
-        # a hub model that is not here yet is fetched now: its size decides the defaults
-        base = find_base(self.config.model, fetch(self.config.model, offline=self.context.egress.offline))
-        machine = this_machine()
-        config = resolve(self.config, base, machine)
-        short = list(what_is_short(config, base, machine, self._home))
-        if short:
-            raise UnsupportedError("; ".join(short))
-        plan = super().prepare(data)
-        request = {
-            **config.model_dump(mode="json", exclude_none=True),
-            "base_parameters": base.parameters,
-            "trained_parameters": trained_parameters(config, base),
-        }
-        return replace(plan, config=config, request=request)
+        folder = local_folder(self.config.model)
+        if folder is None and self.context.egress.offline:
+            fetch(self.config.model, offline=True)  # raises: it is not here and may not be fetched
+        base = find_base(self.config.model, folder) if folder is not None else None
+        config = resolve(self.config, base, this_machine())
+        request = config.model_dump(mode="json", exclude_none=True)
+        if base is not None:
+            refuse_if_short(config, base, this_machine(), self._home)
+            request |= {"base_parameters": base.parameters, "trained_parameters": trained_parameters(config, base)}
+        return replace(super().prepare(data), config=config, request=request)
 
     def upload(self, file: DataFile) -> str:
         """Keep a copy of the data: the job must not change with the user's file."""

@@ -107,16 +107,22 @@ LONGEST = 2048
 BF16_WIDTH = 192
 
 
-def resolve(config: LoraConfig, base: Base, machine: Machine) -> LoraConfig:
+def resolve(config: LoraConfig, base: Base | None, machine: Machine) -> LoraConfig:
     """Fill in every field that is ``None`` or ``auto``.
+
+    Args:
+        config: As it was set.
+        base: The model; ``None`` for one on a hub that has not been fetched: then what depends on the architecture
+            (``max_length``, ``precision`` on a CPU) is left to the worker, which does this again.
+        machine: Where it will run.
 
     Raises:
         UnsupportedError: the fields contradict each other, the model or the machine.
     """
-    defaults = _SMALL if base.parameters < SMALL else _LARGE
+    defaults = _SMALL if base is not None and base.parameters < SMALL else _LARGE
     device = machine.device(config.device)
-    reads = base.size("max_position_embeddings", LONGEST)
-    if config.max_length is not None and config.max_length > reads:
+    reads = base.size("max_position_embeddings", LONGEST) if base is not None else None
+    if config.max_length is not None and reads is not None and config.max_length > reads:
         raise UnsupportedError(f"max_length = {config.max_length}, but the model reads at most {reads} tokens")
     if config.quantization == "4bit" and config.weights == "full":
         raise UnsupportedError('quantization = "4bit" keeps the base fixed; use weights = "lora", or no quantization')
@@ -129,18 +135,18 @@ def resolve(config: LoraConfig, base: Base, machine: Machine) -> LoraConfig:
     else:
         rate = defaults.full_learning_rate if config.weights == "full" else defaults.learning_rate
     precision = config.precision
-    if precision == "auto":
+    if precision == "auto" and base is not None:
         precision = "bf16" if machine.gains_by_bf16(device, base.size("hidden_size") >= BF16_WIDTH) else "fp32"
     # rslora divides by the root of the rank, so half of alpha gives about the same change at these ranks
     alpha = defaults.alpha / 2 if config.weights == "rslora" else defaults.alpha
     return config.model_copy(
         update={
-            "model": base.name,
+            "model": base.name if base is not None else config.model,
             "rank": config.rank or defaults.rank,
             "alpha": config.alpha or alpha,
             "epochs": config.epochs or defaults.epochs,
             "learning_rate": config.learning_rate or rate,
-            "max_length": config.max_length or min(reads, LONGEST),
+            "max_length": config.max_length or (min(reads, LONGEST) if reads is not None else None),
             "precision": precision,
             "device": device,
         }

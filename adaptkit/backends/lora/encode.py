@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
-from adaptkit.data.records import ChatRecord, CompletionRecord, Record, TextRecord
+from adaptkit.data.records import ChatRecord, CompletionRecord, PreferenceRecord, Record, TextRecord
 from adaptkit.errors import AdaptkitError, DataError
 
-__all__ = ["Examples", "encode"]
+__all__ = ["Examples", "Pair", "encode", "encode_pairs"]
+
+
+ExampleT = TypeVar("ExampleT", Encoded, "Pair")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Token ids of a prompt and of the two answers to it."""
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
 
 @dataclass
-class Examples:
+class Examples(Generic[ExampleT]):
     """Encoded examples.
 
     Attributes:
@@ -23,7 +40,7 @@ class Examples:
         unending: How many learned turns do not end in the end-of-sequence token.
     """
 
-    encoded: list[Encoded] = field(default_factory=list)
+    encoded: list[ExampleT] = field(default_factory=list)
     cut: int = 0
     empty: int = 0
     unending: int = 0
@@ -31,7 +48,7 @@ class Examples:
     @property
     def tokens(self) -> int:
         """Tokens altogether."""
-        return sum(len(example.ids) for example in self.encoded)
+        return sum(len(example) for example in self.encoded)
 
     def warnings(self, longest: int) -> list[str]:
         """What to tell of it."""
@@ -49,9 +66,46 @@ class Examples:
         return said
 
 
+def encode_pairs(
+    records: Iterable[Record], tokenizer: ChatTokenizer, longest: int, between: Callable[[], None] = lambda: None
+) -> Examples[Pair]:
+    """Encode preference records; arguments and errors as for `encode`.
+
+    A pair that is too long loses the end of its answers; one whose prompt leaves them no room is left out.
+    """
+    found: Examples[Pair] = Examples()
+    for number, record in enumerate(records, start=1):
+        if not isinstance(record, PreferenceRecord):
+            raise DataError(f'example {number}: a {record.kind} record is for method = "sft"')
+        with _numbered(number):
+            prompt, chosen = tokenizer.answer(record.prompt, record.chosen, record.tools)
+            _, rejected = tokenizer.answer(record.prompt, record.rejected, record.tools)
+        room = longest - len(prompt)
+        if max(len(chosen), len(rejected)) > room:
+            found.cut += 1
+        pair = Pair(prompt, chosen[: max(room, 0)], rejected[: max(room, 0)])
+        if pair.chosen and pair.rejected and pair.chosen != pair.rejected:
+            found.encoded.append(pair)
+        else:
+            found.empty += 1
+        between()
+    if not found.encoded:
+        raise DataError("no pair has two different answers that fit into max_length")
+    return found
+
+
+@contextmanager
+def _numbered(number: int) -> Iterator[None]:
+    """Say which example an error is about."""
+    try:
+        yield
+    except AdaptkitError as error:
+        raise type(error)(f"example {number}: {error}") from None
+
+
 def encode(
     records: Iterable[Record], tokenizer: ChatTokenizer, longest: int, between: Callable[[], None] = lambda: None
-) -> Examples:
+) -> Examples[Encoded]:
     """Encode every record.
 
     Args:
@@ -63,13 +117,11 @@ def encode(
     Raises:
         DataError: a record cannot be encoded, named by its number and never by its content; or nothing is left.
     """
-    found = Examples()
+    found: Examples[Encoded] = Examples()
     eos = tokenizer.tokenizer.eos_token_id
     for number, record in enumerate(records, start=1):
-        try:
+        with _numbered(number):
             example = _encode(record, tokenizer)
-        except AdaptkitError as error:
-            raise type(error)(f"example {number}: {error}") from None
         if len(example.ids) > longest:
             found.cut += 1
             example = Encoded(example.ids[:longest], example.learn[:longest])

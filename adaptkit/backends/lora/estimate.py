@@ -10,8 +10,9 @@ from adaptkit.backends.base_model import Base
 from adaptkit.backends.lora.config import LoraConfig
 from adaptkit.backends.lora.machine import Machine
 from adaptkit.backends.lora.training import KEPT
+from adaptkit.errors import UnsupportedError
 
-__all__ = ["disk_needed", "memory_needed", "trained_parameters", "what_is_short"]
+__all__ = ["disk_needed", "memory_needed", "refuse_if_short", "trained_parameters"]
 
 #: Bytes for one trained weight: the weight, its gradient and AdamW's two averages, all fp32.
 TRAINED = 16
@@ -20,7 +21,7 @@ LIBRARIES = 350 << 20
 
 
 def trained_parameters(config: LoraConfig, base: Base) -> int:
-    """Weights that are trained: with LoRA, about rank × (inputs + outputs) for the seven matrices of each layer."""
+    """Weights that are trained: with LoRA, about rank times (inputs + outputs) for the seven matrices of each layer."""
     if config.weights == "full":
         return base.parameters
     width, inner = base.size("hidden_size", 1), base.size("intermediate_size", 4)
@@ -44,8 +45,18 @@ def disk_needed(config: LoraConfig, base: Base) -> int:
     return trained_parameters(config, base) * 12 * (KEPT + 1) + trained_parameters(config, base) * 4
 
 
-def what_is_short(config: LoraConfig, base: Base, machine: Machine, home: Path) -> Iterator[str]:
-    """Each thing that this machine has too little of, and what to do."""
+def refuse_if_short(config: LoraConfig, base: Base, machine: Machine, home: Path) -> None:
+    """Refuse what cannot run here.
+
+    Raises:
+        UnsupportedError: each thing that this machine has too little of, and what to do.
+    """
+    short = list(_short(config, base, machine, home))
+    if short:
+        raise UnsupportedError("; ".join(short))
+
+
+def _short(config: LoraConfig, base: Base, machine: Machine, home: Path) -> Iterator[str]:
     memory, needed = machine.memory(config.device), memory_needed(config, base)
     if memory is not None and needed > memory:
         less = 'weights = "lora"' if config.weights == "full" else "a smaller model"

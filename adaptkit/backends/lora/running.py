@@ -11,9 +11,12 @@ from typing import Any
 
 from adaptkit.backends.base_model import Base, fetch, find_base, sha256_of
 from adaptkit.backends.chat_tokenizer import ChatTokenizer
-from adaptkit.backends.lora.config import LoraConfig
+from adaptkit.backends.lora.config import LoraConfig, resolve
+from adaptkit.backends.lora.encode import encode, encode_pairs
+from adaptkit.backends.lora.estimate import refuse_if_short
 from adaptkit.backends.lora.jobs import Job
-from adaptkit.backends.lora.training import Reports, Result, import_trainer
+from adaptkit.backends.lora.machine import this_machine
+from adaptkit.backends.lora.training import Reports, Result, Setup, import_trainer, train_sft
 from adaptkit.backends.model_folder import base_hash, canonical_adapter, copy_tokenizer, finish
 
 __all__ = ["run", "save"]
@@ -29,54 +32,35 @@ def run(job: Job, reports: Reports, between: Callable[[], None], entering: Calla
         entering: Called when training starts, from where on stopping waits for the next step.
     """
     spec = job.spec
-    config = LoraConfig.model_validate(spec.config)
-    if config.device.startswith("cuda"):  # the trainer takes every GPU that it sees
-        os.environ["CUDA_VISIBLE_DEVICES"] = config.device.partition(":")[2] or "0"
+    asked = LoraConfig.model_validate(spec.config)
+    if asked.device.startswith("cuda"):  # the trainer takes every GPU that it sees
+        os.environ["CUDA_VISIBLE_DEVICES"] = asked.device.partition(":")[2] or "0"
     import_trainer()
-    base = find_base(config.model, fetch(config.model, offline=spec.offline))
+    base = find_base(asked.model, fetch(asked.model, offline=spec.offline))
+    config = resolve(asked, base, this_machine())
+    refuse_if_short(config, base, this_machine(), job.home)
     tokenizer = ChatTokenizer(base.folder)
     folder = job.folder / "checkpoints"
     folder.mkdir(exist_ok=True, mode=0o700)
     between()
-    if config.method == "dpo":
-        from adaptkit.backends.lora.preferences import train_dpo  # noqa: PLC0415 - an extra
-
-        entering()
-        result = train_dpo(
-            config, base, tokenizer, _records(job, "train"), _records(job, "validation"), folder, reports
-        )
-    else:
-        result = _sft(job, config, base, tokenizer, folder, reports, between, entering)
-    return save(job, config, base, result)
-
-
-def _sft(
-    job: Job,
-    config: LoraConfig,
-    base: Base,
-    tokenizer: ChatTokenizer,
-    folder: Path,
-    reports: Reports,
-    between: Callable[[], None],
-    entering: Callable[[], None],
-) -> Result:
-    from adaptkit.backends.lora.encode import Examples, encode  # noqa: PLC0415
-    from adaptkit.backends.lora.training import train_sft  # noqa: PLC0415
-
     longest = int(config.max_length or 0)
-    examples = encode(_records(job, "train"), tokenizer, longest, between)
-    held_out = (
-        encode(_records(job, "validation"), tokenizer, longest, between)
-        if "validation" in job.spec.files
-        else Examples()
-    )
+    read = encode_pairs if config.method == "dpo" else encode
+    examples = read(_records(job, "train"), tokenizer, longest, between)
+    held_out = read(_records(job, "validation"), tokenizer, longest, between) if "validation" in spec.files else None
     if not reports.told:
         for words in examples.warnings(longest):
             reports.tell("warning", words)
     entering()
-    result = train_sft(config, base, tokenizer, examples.encoded, held_out.encoded, folder, reports)
+    if config.method == "dpo":
+        from adaptkit.backends.lora.preferences import train_dpo  # noqa: PLC0415 - needs trl, an extra
+
+        train: Any = train_dpo
+    else:
+        train = train_sft
+    setup = Setup(config, base, tokenizer, folder, reports)
+    result: Result = train(setup, examples.encoded, held_out.encoded if held_out else [])
     result.metrics |= {"examples": len(examples.encoded), "tokens_per_epoch": examples.tokens}
-    return result
+    return save(job, config, base, result)
 
 
 def _records(job: Job, purpose: str) -> Iterator[Any]:

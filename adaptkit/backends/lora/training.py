@@ -21,7 +21,7 @@ from adaptkit.backends.lora.batches import IGNORED, pack, pad, plan_batches
 from adaptkit.backends.lora.config import LoraConfig
 from adaptkit.errors import BackendError
 
-__all__ = ["Interrupted", "Reports", "Result", "build_model", "train_sft", "training_arguments"]
+__all__ = ["Interrupted", "Reports", "Result", "Setup", "build_model", "train_sft", "training_arguments"]
 
 #: Seconds between checkpoints when no number of steps is given.
 CHECKPOINT_SECONDS = 60.0
@@ -48,10 +48,21 @@ class Reports:
     """
 
     tell: Callable[..., None]
-    checkpointed: Callable[[int], None] = lambda step: None
+    checkpointed: Callable[[int], None] = lambda _: None
     should_stop: Callable[[], bool] = lambda: False
     should_save: Callable[[], bool] = lambda: False
     told: int = 0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run starts from: ``folder`` is where checkpoints go."""
+
+    config: LoraConfig
+    base: Base
+    tokenizer: ChatTokenizer
+    folder: Path
+    reports: Reports
 
 
 @dataclass
@@ -70,14 +81,16 @@ def import_trainer() -> Any:
     try:
         import transformers  # noqa: PLC0415
         from transformers import trainer  # noqa: F401, PLC0415
+        from transformers.utils import logging  # noqa: PLC0415
     finally:
         if kept is None:
             del sys.modules["datasets"]
+    logging.disable_progress_bar()
     return transformers
 
 
-def build_model(config: LoraConfig, folder: Path) -> Any:
-    """The base with what is to be trained in it."""
+def load_base(config: LoraConfig, folder: Path) -> Any:
+    """The base, in the precision that it is trained in."""
     import torch  # noqa: PLC0415
     from transformers import AutoModelForCausalLM  # noqa: PLC0415
 
@@ -98,14 +111,14 @@ def build_model(config: LoraConfig, folder: Path) -> Any:
         folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, **how
     )
     model.config.use_cache = False
-    torch.manual_seed(config.seed)
-    if config.weights == "full":
-        return model
+    return model
+
+
+def peft_config(config: LoraConfig) -> Any:
+    """PEFT's own configuration: every linear layer but the head (attention alone loses, even at equal size)."""
     import peft  # noqa: PLC0415
 
-    if config.quantization == "4bit":
-        model = peft.prepare_model_for_kbit_training(model)
-    lora = peft.LoraConfig(
+    return peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=config.rank,
         lora_alpha=config.alpha,
@@ -114,7 +127,21 @@ def build_model(config: LoraConfig, folder: Path) -> Any:
         use_rslora=config.weights == "rslora",
         use_dora=config.weights == "dora",
     )
-    return peft.get_peft_model(model, lora)
+
+
+def build_model(config: LoraConfig, folder: Path) -> Any:
+    """The base with what is to be trained in it."""
+    import torch  # noqa: PLC0415
+
+    model = load_base(config, folder)
+    torch.manual_seed(config.seed)
+    if config.weights == "full":
+        return model
+    import peft  # noqa: PLC0415
+
+    if config.quantization == "4bit":
+        model = peft.prepare_model_for_kbit_training(model)
+    return peft.get_peft_model(model, peft_config(config))
 
 
 def training_arguments(config: LoraConfig, folder: Path, steps: int) -> dict[str, Any]:
@@ -196,13 +223,7 @@ def _trainer_type() -> Any:
                 pin_memory=self.args.dataloader_pin_memory,
             )
 
-        def compute_loss(
-            self,
-            model: Any,
-            inputs: Any,
-            return_outputs: bool = False,
-            num_items_in_batch: Any = None,  # noqa: ARG002
-        ) -> Any:
+        def compute_loss(self, model: Any, inputs: Any, *_: Any, num_items_in_batch: Any = None) -> Any:
             return loss_of(model, inputs, num_items_in_batch)
 
         def floating_point_ops(self, inputs: Any) -> int:  # noqa: ARG002
@@ -211,8 +232,8 @@ def _trainer_type() -> Any:
     return SftTrainer
 
 
-def _reporter(config: LoraConfig, reports: Reports, each: list[int], score: Callable[[], float | None]) -> Any:
-    """The callback that tells, checkpoints and stops.
+def reporters(config: LoraConfig, reports: Reports, each: list[int], score: Callable[[], float | None]) -> Any:
+    """The callbacks that tell, checkpoint and stop.
 
     Args:
         config: The run's.
@@ -273,6 +294,7 @@ def _reporter(config: LoraConfig, reports: Reports, each: list[int], score: Call
                     loss=logs["loss"],
                     learning_rate=logs["learning_rate"],
                     grad_norm=logs.get("grad_norm"),
+                    **{name: value for name, value in logs.items() if "/" in name},  # rewards, in DPO
                     tokens_per_second=round(speed, 1),
                     eta=round(eta, 1),
                 )
@@ -298,46 +320,40 @@ def _reporter(config: LoraConfig, reports: Reports, each: list[int], score: Call
     return [Reporter(), Validation()]
 
 
-def train_sft(
-    config: LoraConfig,
-    base: Base,
-    tokenizer: ChatTokenizer,
-    examples: list[Encoded],
-    validation: list[Encoded],
-    folder: Path,
-    reports: Reports,
-) -> Result:
-    """Train, going on from the newest whole checkpoint in ``folder`` if there is one.
+def train_sft(setup: Setup, examples: list[Encoded], validation: list[Encoded]) -> Result:
+    """Train, going on from the newest whole checkpoint if there is one.
 
     Raises:
         Interrupted: it was asked to stop; a checkpoint was written if that was asked for too.
         BackendError: the loss is no number any more.
     """
     transformers = import_trainer()
-    model = build_model(config, base.folder)
+    config, pad_id = setup.config, setup.tokenizer.pad
+    model = build_model(config, setup.base.folder)
     rows = _rows(config, examples)
     lengths = [sum(len(example.ids) for example in row) for row in rows]
     batches = plan_batches(lengths, config.batch_size, config.epochs or 1, config.seed)
-    stride = config.gradient_accumulation
-    each = [
-        sum(lengths[row] for batch in batches[at : at + stride] for row in batch)
-        for at in range(0, len(batches), stride)
-    ]
+    each = tokens_of_steps(batches, lengths, config.gradient_accumulation)
+    held_out = _rows(config, validation)
 
     def score() -> float | None:
-        return (
-            validation_loss(model, _rows(config, validation), config.batch_size, tokenizer.pad) if validation else None
-        )
+        return validation_loss(model, held_out, config.batch_size, pad_id) if held_out else None
 
     trainer = _trainer_type()(
         batches=batches,
         model=model,
-        args=transformers.TrainingArguments(**training_arguments(config, folder, len(each))),
+        args=transformers.TrainingArguments(**training_arguments(config, setup.folder, len(each))),
         train_dataset=rows,
-        data_collator=lambda group: collate(group, tokenizer.pad),
-        callbacks=_reporter(config, reports, each, score),
+        data_collator=lambda group: collate(group, pad_id),
+        callbacks=reporters(config, setup.reports, each, score),
     )
-    return run(trainer, folder, model, reports)
+    return run(trainer, setup)
+
+
+def tokens_of_steps(batches: list[list[int]], lengths: Sequence[int], accumulation: int) -> list[int]:
+    """Tokens that each step of the optimiser learns from."""
+    counts = [sum(lengths[row] for row in batch) for batch in batches]
+    return [sum(counts[at : at + accumulation]) for at in range(0, len(counts), accumulation)]
 
 
 def _rows(config: LoraConfig, examples: list[Encoded]) -> list[list[Encoded]]:
@@ -347,16 +363,15 @@ def _rows(config: LoraConfig, examples: list[Encoded]) -> list[list[Encoded]]:
     return [[examples[index] for index in row] for row in pack(lengths, config.max_length or max(lengths))]
 
 
-def run(trainer: Any, folder: Path, model: Any, reports: Reports) -> Result:
+def run(trainer: Any, setup: Setup) -> Result:
     """Let a trainer run to its end."""
     from transformers.trainer_callback import PrinterCallback  # noqa: PLC0415
 
     trainer.remove_callback(PrinterCallback)
-    resumed = checkpoints.newest(folder)
+    resumed = checkpoints.newest(setup.folder)
     if resumed is not None:
-        reports.tell(
-            "checkpoint", f"going on after step {checkpoints.step_of(resumed)}", step=checkpoints.step_of(resumed)
-        )
+        step = checkpoints.step_of(resumed)
+        setup.reports.tell("checkpoint", f"going on after step {step}", step=step)
     began = time.monotonic()
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     state = trainer.state
@@ -366,7 +381,7 @@ def run(trainer: Any, folder: Path, model: Any, reports: Reports) -> Result:
     metrics = {"steps": state.global_step, "seconds": round(time.monotonic() - began, 3)}
     if losses:
         metrics |= {"first_loss": losses[0], "last_loss": losses[-1]}
-    return Result(model, metrics)
+    return Result(trainer.accelerator.unwrap_model(trainer.model), metrics)
 
 
 def validation_loss(model: Any, rows: list[list[Encoded]], batch_size: int, filler: int) -> float:

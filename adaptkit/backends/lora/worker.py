@@ -65,8 +65,8 @@ class _Worker:
                 shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
             else:
                 # whoever asked for this means to go on later, so it does not count as a worker that was killed
-                job.update(status=Status.PAUSED, raw_status="interrupted", starts=0)
                 job.tell("status", "interrupted")
+                job.update(status=Status.PAUSED, raw_status="interrupted", starts=0)
         except Exception as error:  # noqa: BLE001 - every failure ends here and is told
             traceback.print_exc()
             words = describe(error, job)
@@ -109,6 +109,7 @@ def main(arguments: list[str]) -> int:
         os.set_inheritable(int(arguments[1]), False)
         signal.signal(signal.SIGTERM, worker.on_sigterm)
         worker.run()
+        os.close(int(arguments[1]))  # at once: taking the interpreter down takes a while, and the next one may start
         return 0
     with job.lock() as handle:
         if handle is None:

@@ -1,0 +1,225 @@
+"""The life of a job: one worker for one tag, in turn on one device, killed and continued, cancelled, failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from adaptkit import NotFoundError, Status
+from adaptkit.backends.lora import checkpoints
+from adaptkit.backends.lora.jobs import MOST_STARTS, Job, Spec
+from tests.lora.conftest import ROWS, Bench, digest
+
+
+def steps(bench: Bench, job_id: str) -> list[int]:
+    return [event.data["step"] for event in bench.job(job_id).events(None) if "loss" in event.data]
+
+
+def kill_after(bench: Bench, adapter, job_id: str, step: int) -> None:  # noqa: ANN001
+    """Kill the worker once a checkpoint of that step or a later one is whole (0: once it runs)."""
+    bench.wait(adapter, job_id, lambda s: (s.raw["worker"] and s.raw["step"] >= step) or s.status.is_terminal)
+    if not bench.job(job_id).state.status.is_terminal:
+        bench.kill(job_id)
+    bench.wait(adapter, job_id)
+
+
+def test_killed_at_several_points_ends_as_if_it_had_not_been(bench: Bench, trained: Path) -> None:
+    adapter = bench.adapter()
+    job_id = bench.submit(adapter)
+    for step in (0, 2, 6):
+        kill_after(bench, adapter, job_id, step)
+        snapshot = adapter.poll(job_id)
+        assert (snapshot.status, snapshot.raw_status) == (Status.PAUSED, "interrupted")
+        assert adapter.restart(job_id).status is Status.QUEUED
+    assert bench.wait(adapter, job_id).status == "succeeded", bench.log(job_id)
+    model = Path(adapter.retrieve(job_id))
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert digest(model / name) == digest(trained / name)
+    told = steps(bench, job_id)
+    assert told == sorted(set(told)), "a step was told twice"
+    assert told[-1] == 12
+
+
+def test_terminated_worker_checkpoints_and_goes_on(bench: Bench, trained: Path) -> None:
+    adapter = bench.adapter(checkpoint_every=1000)
+    job_id = bench.submit(adapter)
+    bench.wait(adapter, job_id, lambda _: bool(steps(bench, job_id)))
+    bench.kill(job_id, signal.SIGTERM)
+    assert bench.wait(adapter, job_id).raw_status == "interrupted"
+    assert checkpoints.newest(bench.job(job_id).folder / "checkpoints") is not None
+    adapter.restart(job_id)
+    assert bench.wait(adapter, job_id).status == "succeeded"
+    name = "adapter_model.safetensors"
+    assert digest(Path(adapter.retrieve(job_id)) / name) == digest(trained / name)
+
+
+@pytest.mark.parametrize("damage", ["no-marker", "torn", "missing"])
+def test_torn_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> None:
+    for step in (2, 4):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        for name in ("optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth", "adapter_model.safetensors"):
+            (folder / name).write_bytes(os.urandom(100))
+        checkpoints.complete(folder)
+    newest = tmp_path / "checkpoint-4"
+    assert checkpoints.newest(tmp_path) == newest
+    if damage == "no-marker":
+        (newest / checkpoints.MARKER).unlink()
+    elif damage == "torn":
+        (newest / "optimizer.pt").write_bytes((newest / "optimizer.pt").read_bytes()[:50])
+    else:
+        (newest / "optimizer.pt").unlink()
+    assert checkpoints.newest(tmp_path) == tmp_path / "checkpoint-2"
+    (tmp_path / "checkpoint-2" / "rng_state.pth").unlink()
+    assert checkpoints.newest(tmp_path) is None
+
+
+def test_many_submissions_of_one_tag_make_one_worker(bench: Bench) -> None:
+    adapter = bench.adapter(epochs=200)
+    plan, uploads = bench.plan(adapter)
+    bench.started.append("SAME")
+    with ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(lambda _: adapter.submit(plan, uploads, "SAME"), range(8)))
+    assert {snapshot.job_id for snapshot in seen} == {"SAME"}
+    assert {snapshot.tag for snapshot in adapter.find("SAME")} == {"SAME"}
+    folder = str(bench.job("SAME").folder)
+    workers = [
+        pid
+        for pid in filter(str.isdecimal, os.listdir("/proc"))
+        if folder.encode() in _command(pid) and b"adaptkit.backends.lora.worker" in _command(pid)
+    ]
+    assert len(workers) == 1
+    other = subprocess.run([sys.executable, "-m", "adaptkit.backends.lora.worker", folder], check=False)
+    assert other.returncode == 1, "a second worker started by hand must leave"
+    assert [path.name for path in (bench.home / "lora" / "jobs").iterdir()] == ["SAME"]
+
+
+def _command(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_jobs_of_one_device_run_in_turn_and_cancel(bench: Bench) -> None:
+    adapter = bench.adapter(epochs=2000)
+    first = bench.submit(adapter)
+    bench.wait(adapter, first, lambda s: s.status is Status.RUNNING)
+    second, third = bench.submit(adapter), bench.submit(bench.adapter())
+    time.sleep(1.0)
+    assert [adapter.poll(job).status for job in (first, second, third)] == ["running", "queued", "queued"]
+    adapter.cancel(second)
+    assert bench.wait(adapter, second).status == "cancelled"
+    bench.wait(adapter, first, lambda _: bool(steps(bench, first)))
+    adapter.cancel(first)
+    assert bench.wait(adapter, first).status == "cancelled"
+    assert bench.wait(adapter, third).status == "succeeded", bench.log(third)
+    for job in (first, second, third):
+        adapter.cancel(job)  # no error, and no change
+    assert [adapter.poll(job).status for job in (first, second, third)] == ["cancelled", "cancelled", "succeeded"]
+
+
+def test_interrupted_job_is_cancelled_at_once(bench: Bench) -> None:
+    adapter = bench.adapter(epochs=2000)
+    job_id = bench.submit(adapter)
+    kill_after(bench, adapter, job_id, 0)
+    adapter.cancel(job_id)
+    assert adapter.poll(job_id).status is Status.CANCELLED
+    assert adapter.restart(job_id).status is Status.CANCELLED
+
+
+def test_diverged_training_says_so(bench: Bench) -> None:
+    adapter = bench.adapter(learning_rate=1e30, warmup=0.0)
+    job_id = bench.submit(adapter)
+    snapshot = bench.wait(adapter, job_id)
+    assert snapshot.status == "failed"
+    assert "diverged" in str(snapshot.message)
+    assert "learning_rate" in str(snapshot.message)
+
+
+def test_out_of_memory_says_what_to_lower(bench: Bench) -> None:
+    from adaptkit.backends.lora.failures import describe
+
+    adapter = bench.adapter()
+    job = bench.job(bench.submit(adapter))
+    for error in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")):
+        words = describe(error, job)
+        assert "out of memory" in words
+        assert "batch_size (now 8" in words
+    assert "the disk is full" in describe(OSError(28, "No space left on device"), job)
+    assert "secret-row" not in describe(ValueError("secret-row"), job)
+
+
+def test_worker_that_is_always_killed_is_given_up(bench: Bench) -> None:
+    adapter = bench.adapter(epochs=2000, checkpoint_every=100_000)
+    job_id = bench.submit(adapter)
+    for _ in range(MOST_STARTS):
+        bench.wait(adapter, job_id, lambda s: bool(s.raw["worker"]) and s.status is Status.RUNNING)
+        bench.kill(job_id)
+        bench.wait(adapter, job_id)
+        adapter.restart(job_id)
+    snapshot = adapter.poll(job_id)
+    assert snapshot.status == "failed"
+    assert "memory" in str(snapshot.message)
+
+
+def test_folder_holds_no_data_and_is_private(bench: Bench, trained: Path) -> None:
+    folder = trained.parent.parent / "jobs" / trained.name
+    for file in folder.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
+        if file.is_file():
+            assert b"parcel" not in file.read_bytes(), file
+    assert not (folder / "checkpoints").exists()
+
+
+def test_events_are_whole_lines_and_go_on_from_an_id(tmp_path: Path) -> None:
+    spec = Spec(id="E", config={}, files={}, fingerprint="", offline=True, created=0.0)
+    job = Job.create(tmp_path, spec)
+    for step in range(3):
+        job.tell("metrics", "…", step=step, loss=1.0)
+    with (job.folder / "events.jsonl").open("ab") as stream:
+        stream.write(b'{"at": 1, "kind": "met')  # a crash in the middle of a line
+    seen = job.events(None)
+    assert [event.data["step"] for event in seen] == [0, 1, 2]
+    assert [event.data["step"] for event in job.events(seen[0].id)] == [1, 2]
+    assert job.events(seen[2].id) == []
+    assert job.mend_events() == 2
+    job.tell("metrics", "…", step=3, loss=1.0)
+    assert [event.data["step"] for event in job.events(seen[2].id)] == [3]
+    assert sorted({event.id for event in job.events(None)}) == [event.id for event in job.events(None)]
+
+
+def test_unknown_jobs(bench: Bench) -> None:
+    adapter = bench.adapter()
+    for job_id in ("NOPE", "../../etc", ""):
+        for ask in (adapter.poll, adapter.cancel, adapter.retrieve, adapter.restart):
+            with pytest.raises(NotFoundError):
+                ask(job_id)
+    assert adapter.find("NOPE") == []
+
+
+def test_too_long_and_empty_examples_are_counted(bench: Bench) -> None:
+    empty = {"messages": [*ROWS[0]["messages"][:1], {**ROWS[0]["messages"][1], "weight": 0}]}
+    long = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "word " * 200}]}
+    model = bench.run([*ROWS[:6], long, empty], epochs=1, max_length=32)
+    told = [event.message for event in bench.job(model.name).events(None) if event.kind == "warning"]
+    assert any("1 of 8 examples are longer than max_length = 32" in words for words in told)
+    assert any("1 of 8 examples have nothing to learn from" in words for words in told)
+
+
+def test_validation_loss_is_told(bench: Bench, tmp_path: Path) -> None:
+    held_out = tmp_path / "held_out.jsonl"
+    held_out.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:5]))
+    model = bench.run(epochs=2, validation=str(held_out))
+    losses = [e.data["validation_loss"] for e in bench.job(model.name).events(None) if "validation_loss" in e.data]
+    assert len(losses) == 2
+    assert losses[1] < losses[0]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import traceback
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
 
 from adaptkit.errors import JournalError, MissingDependencyError
-from adaptkit.journal import Journal, open_journal
+from adaptkit.journal import Journal, open_journal, postgres
+from adaptkit.journal.sql import prepare_schema
 from adaptkit.types import Status
 from tests.journal.steps import accepted, begin
 
@@ -75,21 +77,28 @@ def test_a_stricter_default_isolation_changes_nothing(postgres_url: str) -> None
     name = urlsplit(postgres_url).path.strip("/")
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
-    journals = [open_journal(postgres_url) for _ in range(4)]
-    barrier, wins = threading.Barrier(4), []
+    journal = open_journal(postgres_url)
+    with journal._database.transaction() as execute:  # type: ignore[attr-defined]
+        assert execute("SHOW transaction_isolation", ()) == [("read committed",)]
+    journal.close()
 
-    def work(journal: Journal) -> None:
-        barrier.wait()
-        wins.extend(run.identity for run, created in (begin(journal, f"i{k}") for k in range(30)) if created)
 
-    threads = [threading.Thread(target=work, args=(journal,)) for journal in journals]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert sorted(wins) == sorted(f"i{k}" for k in range(30))
-    for journal in journals:
-        journal.close()
+def test_whoever_opens_it_while_another_makes_the_tables_waits_and_uses_those(postgres_url: str) -> None:
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(postgres_url) as maker:
+        maker.execute("SELECT pg_advisory_xact_lock(%s)", (postgres._SCHEMA_LOCK,))
+        prepare_schema(lambda statement, values: _rows(maker, statement, values), exists=False)
+        opening = pool.submit(open_journal, postgres_url)
+        with pytest.raises(TimeoutError):
+            opening.result(0.3)
+        maker.commit()
+        journal = opening.result(30)
+    assert begin(journal)[1]
+    journal.close()
+
+
+def _rows(connection: psycopg.Connection, statement: str, values: Sequence[object]) -> list[tuple[object, ...]]:
+    cursor = connection.execute(statement.replace("?", "%s"), values)
+    return cursor.fetchall() if cursor.description else []
 
 
 def test_a_newer_journal_is_refused_with_what_to_do(journal: Journal, postgres_url: str) -> None:

@@ -169,7 +169,7 @@ class LocalModel:
         return min(options.max_tokens or MAX_TOKENS, room)
 
 
-def load_weights(found: ModelFolder, *, offline: bool) -> Any:  # noqa: ANN401 - a model
+def load_weights(found: ModelFolder, *, offline: bool) -> Any:
     """The model of a checked folder, in fp32 on a CPU and in its own precision on a GPU."""
     folder = found.folder if found.base is None else base_of(found, offline=offline)
     if found.base is not None:

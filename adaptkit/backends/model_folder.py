@@ -15,7 +15,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from adaptkit.backends.base_model import Base, find_base, hub_id, local_folder, read_json, sha256_of, weight_files
+from adaptkit.backends.base_model import (
+    Base,
+    find_base,
+    hub_id,
+    local_folder,
+    read_json,
+    sha256_of,
+    tensor_sizes,
+    weight_files,
+)
 from adaptkit.errors import ArtifactError, ConfigError
 
 __all__ = ["FORMAT", "ModelFolder", "base_hash", "copy_tokenizer", "finish", "open_folder"]
@@ -73,7 +82,7 @@ def open_folder(folder: Path) -> ModelFolder:
             f"{whose} has no adapter_model.safetensors{', only ' + ', '.join(unsafe) if unsafe else ''}: pickles can "
             "run code when they are loaded and are refused; convert them to safetensors"
         )
-    weight_files(folder, whose)
+    tensor_sizes(folder / "adapter_model.safetensors")
     config = read_json(folder / "adapter_config.json", whose)
     if config.get("auto_mapping"):
         raise ArtifactError(f"{whose} asks for classes of its own (auto_mapping), which adaptkit never loads")

@@ -16,6 +16,7 @@ import pytest
 
 from adaptkit import NotFoundError, Status
 from adaptkit.backends.lora import checkpoints
+from adaptkit.backends.lora.failures import describe
 from adaptkit.backends.lora.jobs import MOST_STARTS, Job, Spec
 from tests.lora.conftest import ROWS, Bench, digest
 
@@ -24,7 +25,7 @@ def steps(bench: Bench, job_id: str) -> list[int]:
     return [event.data["step"] for event in bench.job(job_id).events(None) if "loss" in event.data]
 
 
-def kill_after(bench: Bench, adapter, job_id: str, step: int) -> None:  # noqa: ANN001
+def kill_after(bench: Bench, adapter, job_id: str, step: int) -> None:
     """Kill the worker once a checkpoint of that step or a later one is whole (0: once it runs)."""
     bench.wait(adapter, job_id, lambda s: (s.raw["worker"] and s.raw["step"] >= step) or s.status.is_terminal)
     if not bench.job(job_id).state.status.is_terminal:
@@ -67,7 +68,13 @@ def test_torn_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> None:
     for step in (2, 4):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
-        for name in ("optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth", "adapter_model.safetensors"):
+        for name in (
+            "optimizer.pt",
+            "scheduler.pt",
+            "trainer_state.json",
+            "rng_state.pth",
+            "adapter_model.safetensors",
+        ):
             (folder / name).write_bytes(os.urandom(100))
         checkpoints.complete(folder)
     newest = tmp_path / "checkpoint-4"
@@ -94,7 +101,7 @@ def test_many_submissions_of_one_tag_make_one_worker(bench: Bench) -> None:
     folder = str(bench.job("SAME").folder)
     workers = [
         pid
-        for pid in filter(str.isdecimal, os.listdir("/proc"))
+        for pid in filter(str.isdecimal, (path.name for path in Path("/proc").iterdir()))
         if folder.encode() in _command(pid) and b"adaptkit.backends.lora.worker" in _command(pid)
     ]
     assert len(workers) == 1
@@ -147,8 +154,6 @@ def test_diverged_training_says_so(bench: Bench) -> None:
 
 
 def test_out_of_memory_says_what_to_lower(bench: Bench) -> None:
-    from adaptkit.backends.lora.failures import describe
-
     adapter = bench.adapter()
     job = bench.job(bench.submit(adapter))
     for error in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")):

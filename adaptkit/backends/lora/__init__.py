@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.adapter import Adapter, ChatOptions, DataFile, Guarantee, Plan
-from adaptkit.backends.base_model import fetch, find_base, hub_id, local_folder
+from adaptkit.backends.base_model import find_base, hub_id, local_folder
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short, trained_parameters
 from adaptkit.backends.lora.jobs import OFFLINE, QUIET, Job, Spec
 from adaptkit.backends.lora.machine import this_machine
 from adaptkit.data import DataRules, Dataset
-from adaptkit.errors import ArtifactError, MissingDependencyError, NotFoundError, UnsupportedError
+from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError, NotFoundError, UnsupportedError
 from adaptkit.types import Event, Message, Reply, Snapshot, Status
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["LoraAdapter", "LoraConfig"]
 
 _NEEDED = ("torch", "transformers", "peft")
+#: Where models with a hub id come from.
+HUB = "huggingface.co"
 
 
 class LoraAdapter(Adapter[LoraConfig]):
@@ -55,9 +57,13 @@ class LoraAdapter(Adapter[LoraConfig]):
     @property
     def destinations(self) -> tuple[str, ...]:
         """The hub, for a hub id that is not in the local cache; data itself never leaves the machine."""
-        if self.context.egress.offline or hub_id(self.config.model) is None:
-            return ()
-        return () if local_folder(self.config.model) is not None else ("huggingface.co",)
+        missing = hub_id(self.config.model) is not None and local_folder(self.config.model) is None
+        return (HUB,) if missing else ()
+
+    @property
+    def _offline(self) -> bool:
+        """Whether nothing may be fetched."""
+        return not self.context.egress.allows(HUB)
 
     # -- jobs ---------------------------------------------------------------------------------------------------
 
@@ -66,8 +72,6 @@ class LoraAdapter(Adapter[LoraConfig]):
         _require_packages(self.config)
         self.context.egress.require(self.destinations, self.backend)
         folder = local_folder(self.config.model)
-        if folder is None and self.context.egress.offline:
-            fetch(self.config.model, offline=True)  # raises: it is not here and may not be fetched
         base = find_base(self.config.model, folder) if folder is not None else None
         config = resolve(self.config, base, this_machine())
         request = config.model_dump(mode="json", exclude_none=True)
@@ -99,7 +103,7 @@ class LoraAdapter(Adapter[LoraConfig]):
                 purpose: str((self._home / "data" / f"{name}.jsonl").absolute()) for purpose, name in uploads.items()
             },
             fingerprint=plan.fingerprint,
-            offline=self.context.egress.offline,
+            offline=self._offline or not self.destinations,  # a worker with nothing to fetch gets no way out
             created=time.time(),
         )
         job = Job.create(self._home, spec)
@@ -148,10 +152,13 @@ class LoraAdapter(Adapter[LoraConfig]):
         if loaded is None:
             from adaptkit.backends.local_model import LocalModel  # noqa: PLC0415 - where it is used
 
-            offline = self.context.egress.offline
-            for name, value in {**QUIET, **(OFFLINE if offline else {})}.items():
+            for name, value in {**QUIET, **(OFFLINE if self._offline else {})}.items():
                 os.environ.setdefault(name, value)
-            loaded = self._loaded[model_id] = LocalModel.load(model_id, offline=offline)
+            try:
+                loaded = LocalModel.load(model_id, offline=self._offline)
+            except ConfigError as error:
+                raise NotFoundError(str(error), backend=self.backend) from error
+            self._loaded[model_id] = loaded
         return loaded
 
     def chat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
@@ -170,7 +177,7 @@ class LoraAdapter(Adapter[LoraConfig]):
         """Write the model as ``merged``, ``gguf`` or ``ollama``."""
         from adaptkit.backends.lora.export import export  # noqa: PLC0415 - where it is used
 
-        return export(model_id, format, path, offline=self.context.egress.offline)
+        return export(model_id, format, path, offline=self._offline)
 
     def download(self, model_id: str, path: Path) -> Path:
         """Copy the model's folder."""

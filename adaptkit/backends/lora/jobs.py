@@ -144,7 +144,7 @@ class Job:
         try:
             return msgspec.json.decode((self.folder / name).read_bytes(), type=kind)
         except FileNotFoundError:
-            raise NotFoundError(f"this machine has no local job {self.id} under {self.home}", backend="lora") from None
+            raise self._missing() from None
         except msgspec.MsgspecError as error:
             raise ArtifactError(
                 f"{self.folder / name} is damaged ({error}); start the run again with fresh=True"
@@ -171,7 +171,7 @@ class Job:
     @contextmanager
     def lock(self) -> Iterator[int | None]:
         """Hold the lock that says a worker lives; gives its descriptor, or ``None`` when a worker has it."""
-        handle = os.open(self.folder / "alive", os.O_RDWR)
+        handle = self._open("alive", os.O_RDWR)
         try:
             yield handle if _try_lock(handle, fcntl.LOCK_EX) else None
         finally:
@@ -275,7 +275,7 @@ class Job:
         except ValueError:
             raise NotFoundError(f"{after!r} is not the id of an event of a local job", backend="lora") from None
         told = []
-        with self._open_events() as stream:
+        with os.fdopen(self._open("events.jsonl", os.O_RDONLY), "rb") as stream:
             stream.seek(start)
             at = start
             for line in stream:
@@ -284,16 +284,17 @@ class Job:
                     break
                 with suppress(msgspec.MsgspecError):
                     said = msgspec.json.decode(line, type=_Line)
-                    told.append(
-                        Event(id=f"{at:012d}", at=said.at, kind=said.kind, message=said.message, data=said.data)
-                    )
+                    told.append(Event(id=f"{at:012d}", **msgspec.structs.asdict(said)))
         return told
 
-    def _open_events(self) -> Any:
+    def _open(self, name: str, how: int) -> int:
         try:
-            return (self.folder / "events.jsonl").open("rb")
+            return os.open(self.folder / name, how)
         except FileNotFoundError:
-            raise NotFoundError(f"this machine has no local job {self.id} under {self.home}", backend="lora") from None
+            raise self._missing() from None
+
+    def _missing(self) -> NotFoundError:
+        return NotFoundError(f"this machine has no local job {self.id} under {self.home}", backend="lora")
 
 
 def _try_lock(handle: int, how: int) -> bool:

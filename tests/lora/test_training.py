@@ -1,0 +1,227 @@
+"""What is learned and from what: masks, weights, batches, every method."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adaptkit import AdaptkitError, ChatOptions, Message, UnsupportedError
+from adaptkit.backends.base_model import Base, find_base
+from adaptkit.backends.chat_template import ChatTemplate
+from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
+from adaptkit.backends.lora.batches import IGNORED, pack, pad, plan_batches
+from adaptkit.backends.lora.config import LoraConfig, resolve
+from adaptkit.backends.lora.estimate import memory_needed, refuse_if_short
+from adaptkit.backends.lora.machine import Gpu, Machine
+from adaptkit.backends.lora.training import build_model, collate, loss_of
+from tests.lora.conftest import ROWS, Bench
+
+CHATML = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny: Path) -> ChatTokenizer:
+    return ChatTokenizer(tiny)
+
+
+def turns(*texts: str, weights: tuple[float | None, ...] = ()) -> list[Message]:
+    made = []
+    for at, text in enumerate(texts):
+        role = "assistant" if at % 2 else "user"
+        weight = weights[at // 2] if weights and at % 2 else None
+        made.append(Message(role=role, content=text, weight=weight))
+    return made
+
+
+def learned(tokenizer: ChatTokenizer, encoded: Encoded) -> str:
+    return tokenizer.tokenizer.decode([i for i, learn in zip(encoded.ids, encoded.learn, strict=True) if learn])
+
+
+def test_only_the_assistant_is_learned(tokenizer: ChatTokenizer) -> None:
+    encoded = tokenizer.conversation(turns("Where is it?", "On its way.", "Thanks", "Bye."))
+    assert learned(tokenizer, encoded) == "On its way.<|end|>Bye.<|end|>"
+    own = tokenizer.tokenizer.apply_chat_template(
+        [{"role": t.role, "content": t.content} for t in turns("Where is it?", "On its way.", "Thanks", "Bye.")],
+        return_assistant_tokens_mask=True,
+        return_dict=True,
+    )
+    assert encoded.ids == own["input_ids"]
+    assert encoded.learn == [bool(flag) for flag in own["assistant_masks"]]
+
+
+def test_turns_of_weight_zero_are_not_learned(tokenizer: ChatTokenizer) -> None:
+    messages = turns("a?", "first.", "b?", "second.", "c?", "third.", weights=(0, 1, None))
+    assert learned(tokenizer, tokenizer.conversation(messages)) == "second.<|end|>third.<|end|>"
+
+
+def test_template_without_marks_gives_the_same_mask(tiny: Path, tmp_path: Path, tokenizer: ChatTokenizer) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny, base)
+    source = (tiny / "chat_template.jinja").read_text()
+    (base / "chat_template.jinja").write_text(
+        source.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+    )
+    plain = ChatTokenizer(base)
+    assert plain.template is not None
+    assert not plain.template.has_generation_blocks
+    messages = turns("a?", "first.", "b?", "second.", weights=(1, 0))
+    assert plain.conversation(messages) == tokenizer.conversation(messages)
+    assert plain.answer(messages[:1], messages[1:2]) == tokenizer.answer(messages[:1], messages[1:2])
+
+
+def test_template_that_rewrites_turns_is_refused(tiny: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny, base)
+    (base / "chat_template.jinja").write_text("{{ messages | length }}" + CHATML)
+    with pytest.raises(UnsupportedError, match="generation"):
+        ChatTokenizer(base).conversation(turns("a?", "first.", "b?", "second."))
+
+
+def test_completion_and_text(tokenizer: ChatTokenizer) -> None:
+    assert learned(tokenizer, tokenizer.completion("The capital is", " Rome.")) == " Rome.<|end|>"
+    assert all(tokenizer.text("Everything counts.").learn)
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=5))
+@settings(max_examples=150, deadline=None)
+def test_marks_never_come_from_the_data(texts: list[str]) -> None:
+    source = "{% for m in messages %}{% generation %}{{ m.content }}!{% endgeneration %}?{% endfor %}"
+    rendered = ChatTemplate(source, {}).render([Message(role="assistant", content=text) for text in texts])
+    clean = [text.replace("\ufdd0", "").replace("\ufdd1", "") for text in texts]
+    assert [rendered.text[start:end] for start, end in rendered.spans] == [f"{text}!" for text in clean]
+    assert rendered.text == "".join(f"{text}!?" for text in clean)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=80), st.integers(1, 9), st.integers(1, 3), st.integers(0, 5))
+@settings(max_examples=150, deadline=None)
+def test_every_epoch_has_every_example_once(lengths: list[int], size: int, epochs: int, seed: int) -> None:
+    batches = plan_batches(lengths, size, epochs, seed)
+    per_epoch = len(batches) // epochs
+    for epoch in range(epochs):
+        chosen = batches[epoch * per_epoch : (epoch + 1) * per_epoch]
+        assert sorted(index for batch in chosen for index in batch) == list(range(len(lengths)))
+        assert all(1 <= len(batch) <= size for batch in chosen)
+    assert max(lengths) in [lengths[index] for index in batches[0]]
+    assert batches == plan_batches(lengths, size, epochs, seed)
+    rows = pack(lengths, 64)
+    assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+    assert all(sum(lengths[index] for index in row) <= 64 for row in rows)
+
+
+def test_padding_and_labels() -> None:
+    one, two = Encoded([5, 6, 7], [True, False, True]), Encoded([8, 9], [False, True])
+    batch = pad([[one], [two]], 0)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 0]]
+    assert batch["labels"].tolist() == [[IGNORED, IGNORED, 7], [IGNORED, 9, IGNORED]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    packed = pad([[one, two]], 0)
+    assert packed["position_ids"].tolist() == [[0, 1, 2, 0, 1]]
+    assert "attention_mask" not in packed
+
+
+def test_loss_of_batches_packed_and_alone_is_the_same(tiny: Path, tokenizer: ChatTokenizer) -> None:
+    config = LoraConfig(rank=4, alpha=8)
+    model = build_model(config, tiny).eval()
+    examples = [tokenizer.conversation(turns(f"Where is {n}?" * (n + 1), f"Desk {n}.")) for n in range(4)]
+    with torch.inference_mode():
+        alone = sum(float(loss_of(model, collate([[example]], 0), 1)) for example in examples)
+        padded = float(loss_of(model, collate([[example] for example in examples], 0), 1))
+        packed = float(loss_of(model, collate([examples], 0), 1))
+        batch = collate([[examples[1]]], 0)
+        theirs = float(model(input_ids=batch["input_ids"], labels=batch["labels"]).loss)
+        ours = float(loss_of(model, batch))
+    assert padded == pytest.approx(alone, rel=1e-4)
+    assert packed == pytest.approx(alone, rel=1e-4)
+    assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"method": "dora"},
+        {"weights": "rslora", "gradient_accumulation": 2},
+        {"weights": "full", "learning_rate": 5e-4},
+        {"packing": True, "max_length": 128, "epochs": 8},
+    ],
+    ids=["dora", "rslora", "full", "packing"],
+)
+def test_every_kind_of_weights_learns_and_answers(bench: Bench, fields: dict[str, object]) -> None:
+    model = bench.run(**fields)
+    metrics = json.loads((model / "manifest.json").read_bytes())["metrics"]
+    assert metrics["last_loss"] < metrics["first_loss"]
+    assert (model / "adapter_model.safetensors").exists() == (fields.get("weights") != "full")
+    if fields.get("method") == "dora":
+        assert json.loads((model / "adapter_config.json").read_bytes())["use_dora"] is True
+    reply = bench.adapter().generate(
+        str(model), [[Message(role="user", content="Where is parcel 3?")]], ChatOptions(max_tokens=8)
+    )
+    assert reply[0].text
+
+
+def test_dpo_learns_to_prefer(bench: Bench) -> None:
+    pytest.importorskip("trl")
+    rows = [
+        {
+            "input": {"messages": row["messages"][:1]},
+            "preferred_output": row["messages"][1:],
+            "non_preferred_output": [{"role": "assistant", "content": "No idea."}],
+        }
+        for row in ROWS
+    ]
+    model = bench.run(rows, method="dpo", epochs=3)
+    told = [e.data for e in bench.job(model.name).events(None) if "loss" in e.data]
+    assert told[-1]["rewards/margins"] > told[0]["rewards/margins"]
+    assert (model / "adapter_model.safetensors").is_file()
+    assert [path for path in model.iterdir() if path.is_dir()] == []
+
+
+def test_text_and_completions_train(bench: Bench) -> None:
+    assert bench.run([{"prompt": f"Desk {n} is", "completion": " open."} for n in range(16)], epochs=2)
+    assert bench.run([{"text": f"Desk {n} is open."} for n in range(16)], epochs=2)
+
+
+@pytest.mark.parametrize("fields", [{"method": "dpo"}, {"method": "sft", "quantization": "4bit"}, {"max_length": 9999}])
+def test_what_cannot_be_is_refused_at_plan_time(bench: Bench, fields: dict[str, object]) -> None:
+    with pytest.raises(AdaptkitError) as caught:
+        bench.plan(bench.adapter(**fields))
+    assert "max_length" in str(caught.value) or "4bit" in str(caught.value) or "preference" in str(caught.value)
+
+
+def test_short_form_of_the_method() -> None:
+    assert LoraConfig(method="dora") == LoraConfig(method="sft", weights="dora")
+    with pytest.raises(ValueError, match="contradict"):
+        LoraConfig(method="dora", weights="full")
+    assert LoraConfig.model_validate_json(LoraConfig(method="full").model_dump_json()) == LoraConfig(weights="full")
+
+
+def test_defaults_follow_the_model_and_the_machine(tiny: Path) -> None:
+    small = find_base("builtin:tiny", tiny)
+    large = Base("org/eight", Path("/nowhere"), {"hidden_size": 4096, "max_position_embeddings": 131072}, 8 * 10**9, 0)
+    gpu = Machine(gpus=(Gpu(8.0, 24 << 30),))
+    on_cpu, on_gpu = resolve(LoraConfig(), small, Machine()), resolve(LoraConfig(model="org/eight"), large, gpu)
+    assert (on_cpu.learning_rate, on_cpu.rank, on_cpu.epochs, on_cpu.precision) == (5e-3, 8, 15, "fp32")
+    assert (on_gpu.learning_rate, on_gpu.rank, on_gpu.epochs, on_gpu.precision) == (2e-4, 16, 3, "bf16")
+    assert (on_gpu.device, on_gpu.max_length) == ("cuda:0", 2048)
+    assert resolve(LoraConfig(weights="full"), large, gpu).learning_rate == 1e-5
+    assert resolve(on_gpu, large, gpu) == on_gpu
+    with pytest.raises(UnsupportedError, match="no NVIDIA GPU"):
+        resolve(LoraConfig(device="cuda"), small, Machine())
+
+
+def test_what_is_too_large_is_refused_with_what_to_do(tiny: Path, tmp_path: Path) -> None:
+    large = Base("org/eight", tmp_path, {"hidden_size": 4096, "num_hidden_layers": 32}, 8 * 10**9, 16 * 10**9)
+    gpu = Machine(gpus=(Gpu(8.0, 24 << 30),))
+    full = resolve(LoraConfig(model="org/eight", weights="full"), large, gpu)
+    assert memory_needed(full, large) == 128 * 10**9
+    with pytest.raises(UnsupportedError, match='use weights = "lora"'):
+        refuse_if_short(full, large, gpu, tmp_path)
+    refuse_if_short(resolve(LoraConfig(model="org/eight"), large, gpu), large, gpu, tmp_path)

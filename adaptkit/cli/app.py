@@ -15,9 +15,9 @@ from adaptkit.cli import doctor as examination
 from adaptkit.cli import show
 from adaptkit.cli.chat import one_answer, talk
 from adaptkit.cli.exits import MEANING, Exit
-from adaptkit.cli.follow import follow
+from adaptkit.cli.follow import documents, follow, screen
 from adaptkit.cli.quickstart import quickstart as run_quickstart
-from adaptkit.cli.references import find_job, find_model
+from adaptkit.cli.references import find_job, find_model, model_of
 from adaptkit.cli.report import report_document, show_report
 from adaptkit.cli.session import Session, verb
 from adaptkit.data import Dataset
@@ -158,9 +158,7 @@ def watch(session: Session, ref: Ref = "last") -> Exit:
 def result(session: Session, ref: Ref = "last", timeout: Seconds = None) -> None:
     """Wait for a job and print the reference of its model."""
     job = find_job(session.client, ref)
-    session.following = job.ref
-    model = job.result(timeout)
-    session.following = None
+    model = model_of(session, job, timeout)
     session.line({"model": str(model.ref), "job": str(job.ref)}, model.ref)
 
 
@@ -190,7 +188,7 @@ def chat(
 
     Without -m it is a conversation on a terminal; in a pipe stdin is the message.
     """
-    model = find_model(session.client, ref)
+    model = find_model(session, ref)
     options = ChatOptions(max_tokens=max_tokens, temperature=temperature)
     if message is None and not sys.stdin.isatty():
         message = sys.stdin.read().strip()
@@ -233,15 +231,15 @@ def export(
     timeout: Seconds = None,
 ) -> None:
     """Write a model for another program to serve."""
-    written = find_model(session.client, ref, timeout).export(format, path)
+    written = find_model(session, ref, timeout).export(format, path)
     session.line({"format": format, "path": str(written)}, written)
 
 
 def _follow(session: Session, job: Job, *, quietly: bool = False) -> Exit:
     """Follow a job to its end, and say how it ended; `quietly` leaves stdout to what stands there already."""
-    status = follow(session, job, session.stderr if quietly else session.screen)
+    console = session.stderr if quietly else session.screen
+    status = follow(session, job, documents(session) if session.as_json else screen(console))
     session.document(show.job_document(job))
     if not session.as_json:
-        where = session.stderr if quietly else session.screen
-        where.print(show.ending(job))
+        console.print(show.ending(job))
     return Exit.OK if status is Status.SUCCEEDED else Exit.JOB

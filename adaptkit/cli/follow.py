@@ -13,7 +13,7 @@ from adaptkit.cli.session import Session, clean
 from adaptkit.job import Job
 from adaptkit.types import Event, Status
 
-__all__ = ["duration", "follow", "status_text"]
+__all__ = ["documents", "duration", "follow", "screen", "status_text"]
 
 _STYLES = {
     Status.SUCCEEDED: "green",
@@ -45,27 +45,28 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-def follow(session: Session, job: Job, console: Console) -> Status:
-    """Show a job's events until it has ended; a program gets each as a line of JSON.
+def follow(session: Session, job: Job, show: AbstractContextManager[Show]) -> Status:
+    """Show a job's events until it has ended.
 
     Args:
-        session: Where documents go.
+        session: Who says how to come back after Ctrl-C.
         job: The job.
-        console: Where people look.
+        show: `screen`, or `documents`.
     """
-    session.following = job.ref
-    if session.as_json:
+    with session.watching(job.ref), show as tell:
         for event in job.events():
-            session.document(event)
-    else:
-        with _screen(console) as show:
-            for event in job.events():
-                show(event)
-    session.following = None
+            tell(event)
     return job.status
 
 
-def _screen(console: Console) -> AbstractContextManager[Show]:
+@contextmanager
+def documents(session: Session) -> Iterator[Show]:
+    """Each event as a line of JSON."""
+    yield session.document
+
+
+def screen(console: Console) -> AbstractContextManager[Show]:
+    """Events for people."""
     live = console.file.isatty() and not console.is_dumb_terminal
     return _live(console) if live else _plain(console)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adaptkit import builtin
-from adaptkit.cli.follow import duration, follow
+from adaptkit.cli.follow import duration, follow, screen
 from adaptkit.cli.session import Session, clean
 from adaptkit.client import Client
 from adaptkit.data import ChatRecord, Dataset
@@ -75,6 +76,7 @@ def quickstart(session: Session, *, fresh: bool = False) -> None:
         JobFailed: training failed.
     """
     began = time.monotonic()
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # nothing is fetched, and loading takes no time
     train, held_out = map(Dataset.open, builtin.task(TASK))
     targets = {TARGET: {"backend": "lora", "model": BASE}}
     with Client(targets=targets, egress="none", home=session.home) as client:
@@ -121,7 +123,7 @@ def quickstart(session: Session, *, fresh: bool = False) -> None:
 
 
 def _heading(session: Session, title: str, more: str = "") -> None:
-    session.say("", Text.assemble((title, "bold cyan"), (f"  {more}" if more else "", "dim")))
+    session.say("", Text.assemble((title, "bold cyan"), (f": {more}" if more else "", "dim")))
 
 
 def _indented(what: RenderableType) -> Padding:
@@ -157,8 +159,7 @@ def _show_training(session: Session, job: Job) -> None:
         )
     if not job.status.is_terminal:
         began = time.monotonic()
-        quiet = Session(as_json=False, config=None, home=None, debug=False) if session.as_json else session
-        follow(quiet, job, session.screen)
+        follow(session, job, screen(session.screen))
         session.say(_indented(f"{job.status} after {duration(time.monotonic() - began)}"))
 
 
@@ -204,7 +205,7 @@ def _ask(model: Model, held_out: Dataset) -> Iterator[Answer]:
 
 def _spoken(each: Answer) -> Group:
     right = each.answer.strip() == each.expected
-    verdict = ("  right", "green") if right else (f"  wrong, right is {each.expected}", "red")
+    verdict = ("  right", "green") if right else (f"  wrong: {each.expected} is right", "red")
     return Group(
         Text.assemble(("> ", "bold cyan"), clean(each.question)), Text.assemble("  ", clean(each.answer), verdict)
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from adaptkit.cli.session import Session
 from adaptkit.client import Client
 from adaptkit.errors import ConfigError
 from adaptkit.job import Job
@@ -13,7 +14,7 @@ from adaptkit.model import Model
 from adaptkit.registry import nearest
 from adaptkit.types import JobRef, ModelRef
 
-__all__ = ["find_job", "find_model"]
+__all__ = ["find_job", "find_model", "model_of"]
 
 LAST = "last"
 
@@ -44,11 +45,11 @@ def find_job(client: Client, text: str) -> Job:
     return found[0]
 
 
-def find_model(client: Client, text: str, timeout: float | None = None) -> Model:
+def find_model(session: Session, text: str, timeout: float | None = None) -> Model:
     """The model that a model reference names, that a job made, or an open model as it is (``builtin:tiny``, a folder).
 
     Args:
-        client: Who knows the jobs.
+        session: Who has the client.
         text: What was typed.
         timeout: Seconds to wait for a job that has not ended.
 
@@ -56,12 +57,24 @@ def find_model(client: Client, text: str, timeout: float | None = None) -> Model
         ConfigError: it names nothing.
         JobFailed, JobCancelled, JobTimeout: the job has no model.
     """
-    text = text.strip()
+    text, client = text.strip(), session.client
     if text.startswith("{") and _is_model(text):
         return client.model(text)
     if text.startswith("builtin:") or Path(text).expanduser().is_dir():
         return client.model(ModelRef(backend="lora", id=text))
-    return find_job(client, text).result(timeout)
+    return model_of(session, find_job(client, text), timeout)
+
+
+def model_of(session: Session, job: Job, timeout: float | None) -> Model:
+    """The model of a job, waited for if need be.
+
+    Raises:
+        JobFailed, JobCancelled, JobTimeout: there is none.
+    """
+    if not job.done():
+        session.note(f"{job.id} is {job.status}; waiting for it")
+    with session.watching(job.ref):
+        return job.result(timeout)
 
 
 def _is_model(text: str) -> bool:

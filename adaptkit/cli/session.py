@@ -77,6 +77,13 @@ class Session:
         if "client" in self.__dict__:
             self.client.close()
 
+    @contextmanager
+    def watching(self, ref: JobRef) -> Iterator[None]:
+        """While this lasts Ctrl-C, like an error, leaves a job running; then it is said how to come back to it."""
+        self.following = ref
+        yield
+        self.following = None  # not after an exception: what handles that wants to know
+
     def say(self, *what: RenderableType) -> None:
         """Show something to people."""
         for part in what:

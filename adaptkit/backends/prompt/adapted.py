@@ -7,7 +7,6 @@ data give equal bytes. The examples are rows of the training data: the file is a
 {
   "format": "adaptkit-prompt-1",
   "model": "builtin:tiny",
-  "base_url": null,
   "settings": {"max_tokens": 64, "temperature": 0.0},
   "data": {"fingerprint": "sha256:…", "rows": 160},
   "segments": [
@@ -71,7 +70,7 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="que
 Segment = Instructions | Examples | Question
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How to answer where a call does not say."""
 
     max_tokens: int | None = None
@@ -86,16 +85,22 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class AdaptedModel(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=f"{_FORMAT}1", tag_field="format"
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag=f"{_FORMAT}1",
+    tag_field="format",
 ):
     """An adapted model; see the top of this module."""
 
+    name: str | None = None
     model: str
-    segments: tuple[Segment, ...]
-    data: Provenance
     base_url: str | None = None
     settings: Settings = Settings()
-    name: str | None = None
+    data: Provenance
+    segments: tuple[Segment, ...]
 
     @classmethod
     def load(cls, path: Path) -> AdaptedModel:

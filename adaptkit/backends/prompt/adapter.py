@@ -115,7 +115,7 @@ class PromptAdapter(Adapter[PromptConfig]):
             return []
 
     def _path(self, job_id: str) -> Path:
-        if not (job_id.isascii() and job_id.isalnum()):  # it becomes a file's name
+        if not (job_id.isascii() and job_id.isalnum() and len(job_id) <= 64):  # it becomes a file's name
             raise NotFoundError(f"{job_id!r} is not the id of a prompt job", backend=self.backend)
         return self._models / f"{job_id}.json"
 

@@ -20,8 +20,8 @@ from urllib.parse import quote
 
 import pytest
 
-# Ends the server, without a farewell, when its standard input does: also if pytest itself is killed.
-_KEEPER = '"$@" & read -r _; kill -QUIT $!; wait $!'
+# Ends the server, without a farewell, when its standard input does, and clears up: also if pytest itself is killed.
+_KEEPER = '"$@" & read -r _; kill -QUIT $!; wait $!; rm -rf "$0"'
 
 
 def binaries() -> Path | None:
@@ -62,11 +62,12 @@ def postgres_cluster(programs: Path) -> Iterator[str]:
         run += ["-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "max_connections=80"]
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
-                ["/bin/sh", "-c", _KEEPER, "sh", *run],
+                ["/bin/sh", "-c", _KEEPER, folder, *run],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
+                start_new_session=True,
                 **identity,
             )
         url = f"postgresql://tester:{quote(password, safe='')}@/postgres?host={quote(str(folder), safe='')}"

@@ -77,14 +77,13 @@ def _canonical(host: str) -> str:
     except ValueError:
         pass
     try:
-        url = httpx2.URL(f"https://{bare}/")
+        name = httpx2.URL(scheme="https", host=bare).raw_host.decode("ascii")
     except (httpx2.InvalidURL, UnicodeError):
-        url = httpx2.URL()
-    # whatever a parser would read as more than a host (user, port, path, second host) is none
-    plain = url.path == "/" and not (url.userinfo or url.port or url.query or url.fragment)
-    if not bare or not plain or not url.host or set(url.host) & set("*:@/\\% ") or ".." in bare or bare[0] == ".":
+        name = ""
+    # a parser would read more than a host into these signs: user, port, path, another host
+    if not name or not name.isprintable() or set(bare) & set(":/?#@\\%* ") or not all(bare.split(".")):
         raise ConfigError(f"{host!r} is not a plain host name such as api.together.xyz")
-    return url.raw_host.decode("ascii")
+    return name
 
 
 def loopback(host: str) -> bool:

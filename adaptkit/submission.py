@@ -20,7 +20,7 @@ import secrets
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,7 +29,14 @@ import msgspec
 
 from adaptkit.adapter import Adapter, DataFile, Plan, SupportsFind
 from adaptkit.data import Dataset
-from adaptkit.errors import AdaptkitError, AdaptkitWarning, BackendError, ServiceError, SubmissionUncertain
+from adaptkit.errors import (
+    AdaptkitError,
+    AdaptkitWarning,
+    BackendError,
+    JournalError,
+    ServiceError,
+    SubmissionUncertain,
+)
 from adaptkit.journal import Journal, Run, Stage
 from adaptkit.lifecycle import JobState
 from adaptkit.process import is_dead, process_name
@@ -130,6 +137,14 @@ class Submission:
         if holder is not None and is_dead(holder.partition("@")[2]):
             self.journal.release(run_id, holder)
 
+    def keep(self, run_id: str, owner: str) -> None:
+        """Renew a lease, unless somebody else has had it since: then what is known here may be out of date.
+
+        A lease that ran out untaken, while the machine slept for example, is still its last holder's.
+        """
+        if self.journal.holder(run_id) == owner:
+            self.journal.lease(run_id, owner, self.clock.time(), LEASE)
+
     @contextmanager
     def _renewed(self, run_id: str, owner: str) -> Iterator[None]:
         """Keep a lease while a long upload runs."""
@@ -137,7 +152,8 @@ class Submission:
 
         def renew() -> None:
             while not done.wait(LEASE / 3):
-                self.journal.lease(run_id, owner, self.clock.time(), LEASE)
+                with suppress(JournalError):  # the next turn may do better, and without a lease nothing is sent
+                    self.keep(run_id, owner)
 
         thread = threading.Thread(target=renew, daemon=True, name="adaptkit-lease")
         thread.start()
@@ -203,6 +219,7 @@ class _Sending:
         )
 
     def _enter(self, stage: Stage, *, uncertain: bool = False) -> Run:
+        self.submission.keep(self.run.id, self.owner)  # looking for a job may have taken longer than a lease
         now = self.submission.clock.time()
         return self.submission.journal.advance(self.run.id, self.owner, stage, now=now, uncertain=uncertain)
 

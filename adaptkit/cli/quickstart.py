@@ -52,6 +52,10 @@ print(score(model, held_out))
 print(model.chat("Where do I find my invoice?").text)
 """
 
+#: Read when torch is loaded, here and in the worker. A model this small gains nothing by a second thread, and loses
+#: half its speed where the cores are shared; nothing is fetched that a bar could show.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
 OWN = f"""\
 adaptkit check mine.jsonl --backend lora
 adaptkit submit {TARGET} mine.jsonl --wait
@@ -76,7 +80,8 @@ def quickstart(session: Session, *, fresh: bool = False) -> None:
         JobFailed: training failed.
     """
     began = time.monotonic()
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # nothing is fetched, and loading takes no time
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     train, held_out = map(Dataset.open, builtin.task(TASK))
     targets = {TARGET: {"backend": "lora", "model": BASE}}
     with Client(targets=targets, egress="none", home=session.home) as client:
@@ -86,12 +91,11 @@ def quickstart(session: Session, *, fresh: bool = False) -> None:
         _show_data(session, train, held_out)
 
         _heading(session, "The base as it is", f"{BASE}, {_manifest()['parameters'] / 1e6:.1f} million parameters")
-        client.plan(TARGET, train)  # whatever is missing is said before anything is loaded
+        job = client.submit(TARGET, train, fresh=fresh)  # its worker loads while the base is asked
         before = score(client.model(ModelRef(backend="lora", id=BASE)), held_out)
         session.say(_indented(f"right on {before.correct} of {before.total} held-out messages"))
 
         _heading(session, "Training a LoRA", "a job in a process of its own, which would outlive this one")
-        job = client.submit(TARGET, train, fresh=fresh)
         _show_training(session, job)
         model = job.result()
         after = score(model, held_out)
@@ -158,9 +162,7 @@ def _show_training(session: Session, job: Job) -> None:
             )
         )
     if not job.status.is_terminal:
-        began = time.monotonic()
         follow(session, job, screen(session.screen))
-        session.say(_indented(f"{job.status} after {duration(time.monotonic() - began)}"))
 
 
 def _scores(before: Score, after: Score, control: Score | None) -> Table:

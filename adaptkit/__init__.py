@@ -1,14 +1,15 @@
 """One interface over every way to fit a language model to your own data.
 
 The same data, the same job, the same model handle on every backend; the backend is one line of configuration.
+
+Names are loaded when they are first used: importing adaptkit loads the errors and the values, and neither the data
+layer, the journal nor any backend.
 """
 
+import importlib
+import importlib.util
 from typing import TYPE_CHECKING
 
-from adaptkit.adapter import Adapter, BackendConfig, ChatOptions
-from adaptkit.aio import AsyncClient, AsyncJob, AsyncModel
-from adaptkit.client import Client
-from adaptkit.data import Dataset
 from adaptkit.errors import (
     AdaptkitError,
     AdaptkitWarning,
@@ -35,9 +36,17 @@ from adaptkit.errors import (
     UnknownBackendError,
     UnsupportedError,
 )
-from adaptkit.job import Job
-from adaptkit.model import Model
 from adaptkit.types import Event, JobRef, Message, ModelRef, Reply, Snapshot, Status, Usage
+
+if TYPE_CHECKING:
+    from adaptkit.adapter import Adapter, BackendConfig, ChatOptions
+    from adaptkit.aio import AsyncClient, AsyncJob, AsyncModel
+    from adaptkit.backends.lora import LoraConfig
+    from adaptkit.backends.prompt import PromptConfig
+    from adaptkit.client import Client
+    from adaptkit.data import Dataset
+    from adaptkit.job import Job
+    from adaptkit.model import Model
 
 __all__ = [
     "Adapter",
@@ -88,17 +97,30 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from adaptkit.backends.lora import LoraConfig
-    from adaptkit.backends.prompt import PromptConfig
-
-_CONFIGS = {"LoraConfig": "adaptkit.backends.lora", "PromptConfig": "adaptkit.backends.prompt"}
+_HOME = {
+    "Adapter": "adaptkit.adapter",
+    "AsyncClient": "adaptkit.aio",
+    "AsyncJob": "adaptkit.aio",
+    "AsyncModel": "adaptkit.aio",
+    "BackendConfig": "adaptkit.adapter",
+    "ChatOptions": "adaptkit.adapter",
+    "Client": "adaptkit.client",
+    "Dataset": "adaptkit.data",
+    "Job": "adaptkit.job",
+    "LoraConfig": "adaptkit.backends.lora",
+    "Model": "adaptkit.model",
+    "PromptConfig": "adaptkit.backends.prompt",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Load a backend's configuration when it is first named, so that importing adaptkit loads no backend."""
-    if name in _CONFIGS:
-        import importlib  # noqa: PLC0415 - needed only here
-
-        return getattr(importlib.import_module(_CONFIGS[name]), name)
+    """Load a public name, or a module of the package, when it is first used."""
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if not name.startswith("_") and importlib.util.find_spec(f"adaptkit.{name}") is not None:
+        return importlib.import_module(f"adaptkit.{name}")
     raise AttributeError(f"module 'adaptkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

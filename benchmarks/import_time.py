@@ -12,7 +12,7 @@ import time
 
 BASELINE = (
     "import sqlite3, anyio, anyio.to_thread, httpx2, msgspec, tenacity; "
-    "from pydantic import BaseModel, Field, TypeAdapter, ValidationError"  # pydantic loads its parts when they are named
+    "from pydantic import BaseModel, Field, TypeAdapter, ValidationError"
 )
 
 

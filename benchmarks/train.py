@@ -51,7 +51,8 @@ def make_base(name: str, folder: Path) -> Path:
     width, layers, heads, inner, words = SHAPES[name]
     config = LlamaConfig(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, vocab_size=words,
                          intermediate_size=inner, max_position_embeddings=2048, tie_word_embeddings=True,
-                         num_key_value_heads=max(heads // 4, 1), bos_token_id=1, eos_token_id=2, pad_token_id=0)  # fmt: skip
+                         num_key_value_heads=max(heads // 4, 1), bos_token_id=1, eos_token_id=2,
+                         pad_token_id=0)  # fmt: skip
     base = folder / name
     LlamaForCausalLM(config).to(torch.bfloat16 if name == "1b" else torch.float32).save_pretrained(base)
     copy_tokenizer(tiny, base)
@@ -100,9 +101,8 @@ def ours(given: argparse.Namespace) -> tuple[list[float], list[int]]:
 
     import_trainer()
     times: list[float] = []
-    found, encoded = setup(
-        given, Reports(tell=lambda *_, **__: None, should_stop=lambda: bool(times.append(time.time())))
-    )
+    reports = Reports(tell=lambda *_, **__: None, should_stop=lambda: bool(times.append(time.time())))
+    found, encoded = setup(given, reports)
     train_sft(found, encoded, [])
     return times, [sum(len(encoded[at]) for at in batch) for batch in planned(found, encoded)]
 
@@ -114,7 +114,7 @@ def planned(found: Any, encoded: list[Any]) -> list[list[int]]:
 
 
 def plain(given: argparse.Namespace) -> tuple[list[float], list[int]]:
-    """The loop that one would write, with nothing of adaptkit in it: same rows, LoRA, optimiser, clipping; no reports."""
+    """The loop that one would write, with nothing of adaptkit in it: same rows, LoRA, optimiser and clipping."""
     import peft
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -213,11 +213,11 @@ def test_unknown_jobs(bench: Bench) -> None:
 
 
 def test_too_long_and_empty_examples_are_counted(bench: Bench) -> None:
-    empty = {"messages": [*ROWS[0]["messages"][:1], {**ROWS[0]["messages"][1], "weight": 0}]}
+    empty = {"messages": [{"role": "user", "content": "word " * 200}, {"role": "assistant", "content": "hi"}]}
     long = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "word " * 200}]}
     model = bench.run([*ROWS[:6], long, empty], epochs=1, max_length=32)
     told = [event.message for event in bench.job(model.name).events(None) if event.kind == "warning"]
-    assert any("1 of 8 examples are longer than max_length = 32" in words for words in told)
+    assert any("2 of 8 examples are longer than max_length = 32" in words for words in told)
     assert any("1 of 8 examples have nothing to learn from" in words for words in told)
 
 

@@ -184,9 +184,8 @@ def test_dpo_learns_to_prefer(bench: Bench) -> None:
     assert [path for path in model.iterdir() if path.is_dir()] == []
 
 
-def test_text_and_completions_train(bench: Bench) -> None:
-    assert bench.run([{"prompt": f"Desk {n} is", "completion": " open."} for n in range(16)], epochs=2)
-    assert bench.run([{"text": f"Desk {n} is open."} for n in range(16)], epochs=2)
+def test_completions_train(bench: Bench) -> None:
+    assert bench.run([{"prompt": f"Desk {n} is", "completion": " open."} for n in range(16)], epochs=1)
 
 
 @pytest.mark.parametrize("fields", [{"method": "dpo"}, {"method": "sft", "quantization": "4bit"}, {"max_length": 9999}])

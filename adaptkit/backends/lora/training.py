@@ -223,6 +223,14 @@ def _trainer_type() -> Any:
                 pin_memory=self.args.dataloader_pin_memory,
             )
 
+        def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+            # the trainer's own also walks over all modules to put them into training mode, which they are in
+            batch = self._prepare_inputs(inputs)
+            with self.compute_loss_context_manager():
+                loss = self.compute_loss(model, batch, num_items_in_batch=num_items_in_batch)
+            self.accelerator.backward(loss)
+            return loss.detach()
+
         def compute_loss(self, model: Any, inputs: Any, *_: Any, num_items_in_batch: Any = None) -> Any:
             return loss_of(model, inputs, num_items_in_batch)
 
@@ -368,6 +376,7 @@ def run(trainer: Any, setup: Setup) -> Result:
     from transformers.trainer_callback import PrinterCallback  # noqa: PLC0415
 
     trainer.remove_callback(PrinterCallback)
+    trainer.model.train()
     resumed = checkpoints.newest(setup.folder)
     if resumed is not None:
         step = checkpoints.step_of(resumed)

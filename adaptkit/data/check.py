@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterable
 
 import msgspec
 
 from adaptkit.data.formats import format_named
 from adaptkit.data.problems import Finding, Problem, ProblemList
+from adaptkit.data.ranges import check_ranges, worth_it
 from adaptkit.data.reading import JsonLines, Source
 from adaptkit.data.records import Record
 from adaptkit.data.rows import RowReader, missing_rows
@@ -100,15 +102,38 @@ def check(sources: tuple[Source, ...], format: str | None, rules: DataRules,  # 
     format_named(rules.format)
     reader = RowReader(format)
     tally = Tally(rules, reader, keep)
+    facts = None if keep else _with_processes(sources, rules, reader, tally)
+    if facts is None:
+        facts = _in_this_process(sources, tally)
+    stats = tally.stats(tuple(facts))
+    _whole(tally.problems, stats, rules, sources)
+    return Report(tally.problems, stats)
+
+
+def _in_this_process(sources: tuple[Source, ...], tally: Tally) -> list[FileFacts]:
     facts: list[FileFacts] = []
     for source in sources:
         if isinstance(source, JsonLines):
             facts.append(tally.file(source))
         else:
             tally.rows(source)
-    stats = tally.stats(tuple(facts))
-    _whole(tally.problems, stats, rules, sources)
-    return Report(tally.problems, stats)
+    return facts
+
+
+def _with_processes(sources: tuple[Source, ...], rules: DataRules, reader: RowReader,
+                    tally: Tally) -> list[FileFacts] | None:
+    """Facts about the files if several processes have checked them, else ``None``."""
+    if not worth_it(sources, rules):
+        return None
+    files = tuple(source for source in sources if isinstance(source, JsonLines))
+    for _, row in files[0].rows():
+        if reader.read(row)[0] is None:
+            return None  # the format may have to be recognised at a later row
+        break
+    try:
+        return check_ranges(files, rules, reader, tally)
+    except (OSError, subprocess.SubprocessError):
+        return None  # one process can do it all
 
 
 def _whole(problems: ProblemList, stats: Stats, rules: DataRules, sources: tuple[Source, ...]) -> None:

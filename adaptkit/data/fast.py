@@ -19,13 +19,16 @@ from adaptkit.data.records import ChatRecord, Record
 from adaptkit.data.rows import RowReader
 from adaptkit.types import Message
 
-__all__ = ["PlainRow", "PlainTurn", "decode_plain", "records"]
+__all__ = ["PlainRole", "PlainRow", "PlainTurn", "decode_plain", "records"]
+
+
+PlainRole = Literal["system", "developer", "user", "assistant"]
 
 
 class PlainTurn(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A turn of plain text."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: PlainRole
     content: str
 
 
@@ -46,7 +49,7 @@ def decode_plain(block: bytes, reader: RowReader) -> list[PlainRow] | None:
         rows = _decoder.decode_lines(block)
     except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
         return None
-    if not _one_row_a_line(block, len(rows)) or _a_key_twice(block, rows):
+    if not _one_row_a_line(block, len(rows)) or _a_key_twice(block, sum([len(row.messages) for row in rows])):
         return None
     reader.settle(_OPENAI)
     return rows
@@ -81,13 +84,12 @@ def _one_row_a_line(block: bytes, rows: int) -> bool:
     return position == len(block) - 1
 
 
-def _a_key_twice(block: bytes, rows: list[PlainRow]) -> bool:
+def _a_key_twice(block: bytes, turns: int) -> bool:
     """Whether a key stands twice, or nothing can be said.
 
     A quote, a colon and a quote follow one another only where a key has a string for its value (a quote inside a
-    string is escaped), which is twice a turn.
+    string is escaped), which is twice a turn. Counting that costs a tenth of the decoding.
     """
-    turns = sum([len(row.messages) for row in rows])
     spaced = block.count(b'": "')
     return spaced != 2 * turns and spaced + block.count(b'":"') != 2 * turns
 

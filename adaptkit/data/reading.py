@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import gzip
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ RawRow = bytes | Mapping[str, Any] | Record | None
 
 _BLOCK = 128 * 1024  # stays in a core's second-level cache together with what it decodes to
 _BOM = b"\xef\xbb\xbf"
+_READ_ERRORS = (OSError, EOFError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,20 @@ class JsonLines:
             with _open(self.path, compressed=self.compressed) as file:
                 file.seek(self.start)
                 yield from _blocks(file, self.end)
-        except (OSError, EOFError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+        except _READ_ERRORS as error:
+            raise _unreadable(self.path, error) from error
+
+    def pieces(self) -> Iterator[bytes]:
+        """All bytes of the file, in pieces of any size.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        try:
+            with _open(self.path, compressed=self.compressed) as file:
+                while piece := file.read(_BLOCK):
+                    yield piece
+        except _READ_ERRORS as error:
             raise _unreadable(self.path, error) from error
 
     def rows(self) -> Iterator[tuple[int, RawRow]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-__all__ = ["FileFacts", "Lengths", "Sample", "Stats"]
+__all__ = ["FileFacts", "Lengths", "Sample", "SampleState", "Stats"]
 
 
 class Lengths(msgspec.Struct, frozen=True):
@@ -57,6 +57,10 @@ class Stats(msgspec.Struct, frozen=True):
     files: tuple[FileFacts, ...] = ()
 
 
+#: Count, total, minimum, maximum, every how many-th value is kept, and those values.
+SampleState = tuple[int, int, int, int, int, bytes]
+
+
 class Sample:
     """Numbers, of which minimum, mean and maximum are exact and percentiles come from evenly spaced ones."""
 
@@ -83,11 +87,11 @@ class Sample:
             self._values = self._values[::2]
             self._stride *= 2
 
-    def state(self) -> tuple[int, int, int, int, int, bytes]:
+    def state(self) -> SampleState:
         """Everything, as plain values, for `merge` in another process."""
         return self.count, self.total, self.lowest, self.highest, self._stride, self._values.tobytes()
 
-    def merge(self, state: tuple[int, int, int, int, int, bytes]) -> None:
+    def merge(self, state: SampleState) -> None:
         """Add what another sample holds."""
         count, total, lowest, highest, stride, data = state
         if not count:

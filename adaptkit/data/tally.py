@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from adaptkit.data import fast
 from adaptkit.data.duplicates import HashLog
-from adaptkit.data.fast import PlainRow, PlainTurn
+from adaptkit.data.fast import PlainRole, PlainRow, PlainTurn
 from adaptkit.data.formats import format_named, unwritable
 from adaptkit.data.problems import Finding, Problem, ProblemList
 from adaptkit.data.reading import JsonLines, RawRow, Source, lines_of
@@ -27,15 +30,27 @@ from adaptkit.data.records import (
 from adaptkit.data.rows import RowReader
 from adaptkit.data.rules import common_findings
 from adaptkit.data.secrets import find_secrets, may_hold_secret
-from adaptkit.data.stats import FileFacts, Sample, Stats
-from adaptkit.types import Message
+from adaptkit.data.stats import FileFacts, Sample, SampleState, Stats
 
 if TYPE_CHECKING:
     from adaptkit.data.check import DataRules
 
-__all__ = ["Tally"]
+__all__ = ["Tally", "TallyState", "hash_in_every_process"]
 
+_PLAIN_ROLES: tuple[PlainRole, ...] = ("system", "developer", "user", "assistant")
 _TURN_TOKENS = 4  # what a chat template spends on the frame of one turn, about
+
+
+class TallyState(msgspec.Struct, frozen=True):
+    """The figures of a `Tally` as plain values."""
+
+    rows: int
+    turn_count: int
+    text_bytes: int
+    roles: dict[str, int]
+    secrets: dict[str, int]
+    turns: SampleState
+    characters: SampleState
 
 
 class Tally:
@@ -45,12 +60,14 @@ class Tally:
         rules: What rows are held to.
         reader: Reads rows, and knows their format.
         keep: Which records count, or ``None`` for all.
+        plain_hash: Hash of a plain row; that of the struct depends on where its type lies in memory.
     """
 
-    def __init__(self, rules: DataRules, reader: RowReader, keep: Callable[[Record], bool] | None = None) -> None:
+    def __init__(self, rules: DataRules, reader: RowReader, keep: Callable[[Record], bool] | None = None,
+                 plain_hash: Callable[[PlainRow], int] = hash) -> None:
         self.problems = ProblemList()
         self.lines = 0  # of the present file
-        self._rules, self._reader, self._keep = rules, reader, keep
+        self._rules, self._reader, self._keep, self._plain_hash = rules, reader, keep, plain_hash
         self._format = format_named(rules.format)
         self._rows = self._text_bytes = self._turn_count = 0
         self._roles: Counter[str] = Counter()
@@ -85,6 +102,23 @@ class Tally:
             if record is not None:
                 self._look_for_secrets(canonical(record), number)
 
+    def leave(self, hashes: Path) -> TallyState:
+        """The figures so far as plain values, for `merge` in another process; the hashes go to a file."""
+        self._hashes.save(str(hashes))
+        return TallyState(self._rows, self._turn_count, self._text_bytes, dict(self._roles), dict(self._secrets),
+                          self._turns.state(), self._characters.state())
+
+    def merge(self, state: TallyState, hashes: Path) -> None:
+        """Add what another process left."""
+        self._rows += state.rows
+        self._turn_count += state.turn_count
+        self._text_bytes += state.text_bytes
+        self._roles.update(state.roles)
+        self._secrets.update(state.secrets)
+        self._turns.merge(state.turns)
+        self._characters.merge(state.characters)
+        self._hashes.merge(str(hashes))
+
     def stats(self, files: tuple[FileFacts, ...]) -> Stats:
         """The figures."""
         shape = self._reader.shape
@@ -108,23 +142,29 @@ class Tally:
         rows = fast.decode_plain(block, self._reader)
         if rows is None:
             return 0
-        messages = [row.messages for row in rows]
-        turns = [turn for row in messages for turn in row]
-        roles = Counter([turn.role for turn in turns])
+        turns = [turn for row in rows for turn in row.messages]
+        roles = [turn.role for turn in turns]
+        counts = {role: count for role in _PLAIN_ROLES if (count := roles.count(role))}
+        answers = [row.messages[-1].role for row in rows].count("assistant")
         texts = [turn.content for turn in turns]
-        answered = not self._rules.needs_answer or all(row[-1].role == "assistant" for row in messages)
-        if not answered or "" in texts or not self._format.plain_roles.issuperset(roles):
+        unanswered = self._rules.needs_answer and answers < len(rows)
+        if unanswered or "" in texts or counts.keys() - self._format.plain_roles:
             return 0
         if may_hold_secret(block):
             self._look_for_secrets(block, self.lines + 1)
+        characters = []
+        for row in rows:  # a loop, because a sum of a list each is twice as slow for a few turns
+            length = 0
+            for turn in row.messages:
+                length += len(turn.content)
+            characters.append(length)
         self._rows += len(rows)
-        self._roles.update(roles)
-        self._turns.extend([len(row) for row in messages])
-        self._characters.extend([sum([len(turn.content) for turn in row]) for row in messages])
-        text = "".join(texts)
-        self._text_bytes += len(text) if text.isascii() else len(text.encode())
+        self._roles.update(counts)
+        self._turns.extend([len(row.messages) for row in rows])
+        self._characters.extend(characters)
+        self._text_bytes += sum(characters) + _beyond_ascii(texts)
         self._turn_count += len(turns)
-        self._hashes.extend(map(hash, rows))
+        self._hashes.extend(map(self._plain_hash, rows))
         return len(rows)
 
     def _lines(self, block: bytes) -> None:
@@ -165,7 +205,12 @@ class Tally:
         self._characters.extend([sum(map(len, texts))])
         self._text_bytes += sum(len(text.encode()) for text in texts)
         self._turn_count += len(turns)
-        self._hashes.extend([_content_hash(record)])
+        self._hashes.extend([self._content_hash(record)])
+
+    def _content_hash(self, record: Record) -> int:
+        """The same number for equal content, whichever lane the row came through."""
+        plain = _as_plain(record)
+        return hash(canonical(record)) if plain is None else self._plain_hash(plain)
 
     def _look_for_secrets(self, block: bytes, first_line: int) -> None:
         for position, kind in find_secrets(block):
@@ -178,22 +223,31 @@ class Tally:
         self.problems.append(Problem.at(finding, self._file, line))
 
 
+def _beyond_ascii(texts: list[str]) -> int:
+    """How many more bytes than characters the texts have in UTF-8."""
+    others = "".join([text for text in texts if not text.isascii()])
+    return len(others.encode()) - len(others)
+
+
 def _plain_texts(record: Record) -> list[str]:
     if isinstance(record, CompletionRecord):
         return [record.prompt, record.completion]
     return [record.text] if isinstance(record, TextRecord) else []
 
 
-def _content_hash(record: Record) -> int:
-    """The same number for equal content in one process, whichever lane the row came through."""
-    if isinstance(record, ChatRecord) and not (record.tools or record.extra or record.parallel_tool_calls is not None):
-        plain = [PlainTurn(turn.role, turn.content) for turn in record.messages  # type: ignore[arg-type]
-                 if isinstance(turn.content, str) and _is_plain(turn)]
-        if len(plain) == len(record.messages):
-            return hash(PlainRow(tuple(plain)))
-    return hash(canonical(record))
+def _as_plain(record: Record) -> PlainRow | None:
+    """The record as the fast lane would see it, if it would."""
+    if not isinstance(record, ChatRecord) or record.tools or record.extra or record.parallel_tool_calls is not None:
+        return None
+    turns: list[PlainTurn] = []
+    for turn in record.messages:
+        extras = (turn.name, turn.tool_calls, turn.tool_call_id, turn.weight)
+        if turn.role == "tool" or not isinstance(turn.content, str) or extras != (None, (), None, None):
+            return None
+        turns.append(PlainTurn(turn.role, turn.content))
+    return PlainRow(tuple(turns))
 
 
-def _is_plain(turn: Message) -> bool:
-    extras = (turn.name, turn.tool_calls, turn.tool_call_id, turn.weight)
-    return turn.role != "tool" and extras == (None, (), None, None)
+def hash_in_every_process(row: PlainRow) -> int:
+    """A hash of a plain row that is the same in every process with the same hash seed."""
+    return hash(tuple([(turn.role, turn.content) for turn in row.messages]))

@@ -30,6 +30,7 @@ __all__ = [
     "DataFile",
     "Guarantee",
     "LocalPath",
+    "ModelName",
     "Plan",
     "SupportsChat",
     "SupportsDeleteModel",
@@ -64,8 +65,14 @@ def _anchored(value: str, info: ValidationInfo) -> str:
     return str(Path(base, Path(value).expanduser())) if base else value
 
 
+def _anchored_if_folder(value: str, info: ValidationInfo) -> str:
+    return _anchored(value, info) if value.startswith(("./", "../", "~", "/")) else value
+
+
 #: A path in a configuration: relative to the configuration file, where it came from one.
 LocalPath = Annotated[str, AfterValidator(_anchored)]
+#: A model's name, or a folder spelled as one: ``./base``, ``../base``, ``~/base``, ``/base``.
+ModelName = Annotated[str, AfterValidator(_anchored_if_folder)]
 
 ConfigT = TypeVar("ConfigT", bound=BackendConfig)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from adaptkit.adapter import BackendConfig
+from adaptkit.adapter import BackendConfig, LocalPath, ModelName
 from adaptkit.backends.base_model import Base
 from adaptkit.backends.lora.machine import Machine
 from adaptkit.errors import UnsupportedError
@@ -52,7 +52,7 @@ class LoraConfig(BackendConfig):
     """
 
     backend: Literal["lora"] = "lora"
-    model: str = Field("builtin:tiny", min_length=1)
+    model: ModelName = Field("builtin:tiny", min_length=1)
     method: Literal["sft", "dpo"] = "sft"
     weights: Weights = "lora"
     rank: int | None = Field(None, ge=1, le=4096)
@@ -70,7 +70,7 @@ class LoraConfig(BackendConfig):
     quantization: Literal["none", "4bit"] = "none"
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     checkpoint_every: int | None = Field(None, ge=1)
-    validation: str | None = None
+    validation: LocalPath | None = None
     beta: float = Field(0.1, gt=0)
     seed: int = Field(0, ge=0, lt=2**32)
     name: str | None = None

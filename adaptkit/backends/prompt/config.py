@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 import httpx2
 from pydantic import AfterValidator, Field, model_validator
 
-from adaptkit.adapter import BackendConfig, LocalPath
+from adaptkit.adapter import BackendConfig, LocalPath, ModelName
 from adaptkit.http import checked_url, loopback
 
 __all__ = ["PromptConfig"]
@@ -37,7 +37,7 @@ class PromptConfig(BackendConfig):
     """
 
     backend: Literal["prompt"] = "prompt"
-    model: str = Field("builtin:tiny", min_length=1)
+    model: ModelName = Field("builtin:tiny", min_length=1)
     base_url: Annotated[str, AfterValidator(checked_url)] | None = None
     api_key_env: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$")
     instructions: str | None = Field(None, min_length=1)

@@ -187,27 +187,38 @@ class _Sending:
         uploads: dict[str, str] = {}
         for file in self.plan.files:
             uploads[file.purpose] = yield from self._upload(file)
-        yield partial(self._enter, Stage.SUBMITTING)
+        in_doubt = self.run.stage is Stage.SUBMITTING
         for sends_left in reversed(range(SENDS)):
             try:
-                return (yield from attempt(partial(self._create, uploads), CREATE))
+                return (yield from attempt(partial(self._create, uploads, in_doubt=in_doubt), CREATE))
             except ServiceError as lost:
                 found = yield from self._found_or_uncertain(lost)
                 if found is not None:
                     return found
                 if not sends_left:
                     raise
-            except BackendError as refused:
-                yield self._back_to_uploading if refused.never_ran else partial(self._refused, refused)
-                raise
-            except AdaptkitError:  # refused on this side (policy, configuration): nothing was sent
-                yield self._back_to_uploading
-                raise
+                in_doubt = True
         raise AssertionError  # the last turn returns or raises
 
-    def _create(self, uploads: dict[str, str]) -> Run:
-        # sent and recorded in one call, so that a cancelled coroutine cannot come between the two
-        return self._record(self._adapter.submit(self.plan, uploads, self.run.tag))
+    def _create(self, uploads: dict[str, str], *, in_doubt: bool) -> Run:
+        """Announce, send and record: one call, so that a cancelled coroutine cannot come in between."""
+        self._enter(Stage.SUBMITTING)
+        try:
+            heard = self._adapter.submit(self.plan, uploads, self.run.tag)
+        except ServiceError:
+            raise
+        except AdaptkitError as error:
+            if not in_doubt:  # otherwise it says nothing of the request that went out before
+                self._not_accepted(error)
+            raise
+        return self._record(heard)
+
+    def _not_accepted(self, error: AdaptkitError) -> None:
+        if isinstance(error, BackendError) and not error.never_ran:
+            now = self.submission.clock.time()
+            self.submission.journal.observe(self.run.id, Status.FAILED, "refused", error.message, now=now)
+        else:  # it did not run, or was refused on this side
+            self._enter(Stage.UPLOADING)
 
     def _record(self, heard: Snapshot) -> Run:
         return self.submission.journal.accept(
@@ -222,13 +233,6 @@ class _Sending:
         self.submission.keep(self.run.id, self.owner)  # looking for a job may have taken longer than a lease
         now = self.submission.clock.time()
         return self.submission.journal.advance(self.run.id, self.owner, stage, now=now, uncertain=uncertain)
-
-    def _back_to_uploading(self) -> Run:
-        return self._enter(Stage.UPLOADING)
-
-    def _refused(self, error: BackendError) -> Run:
-        now = self.submission.clock.time()
-        return self.submission.journal.observe(self.run.id, Status.FAILED, "refused", error.message, now=now)
 
     def _found_or_uncertain(self, lost: ServiceError | None) -> Steps[Run | None]:
         """The job of a request whose answer was lost; ``None`` where sending the same tag again is safe."""

@@ -58,9 +58,11 @@ class Lifecycle(RuleBasedStateMachine):
     def fault(self, fault, times):
         self.service.next(*fault, times=times)
 
-    @rule(run=RUNS, who=WHO, fresh=st.booleans())
-    def submit(self, run, who, fresh):
+    @rule(run=RUNS, who=WHO, fresh=st.booleans(), answer=st.sampled_from(["heard", "lost", "lost", "broken"]))
+    def submit(self, run, who, fresh, answer):
         self.fresh[run] += fresh
+        if answer != "heard":
+            self.service.next("submit", answer)
         try:
             job = self.clients[who].submit("t", data(run), fresh=fresh)
         except BackendError:
@@ -141,5 +143,5 @@ class Lifecycle(RuleBasedStateMachine):
 
 TestLifecycle = Lifecycle.TestCase
 TestLifecycle.settings = settings(
-    max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, stateful_step_count=16, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -11,6 +11,7 @@ from adaptkit import (
     Client,
     ConnectionFailedError,
     Dataset,
+    JournalError,
     NotFoundError,
     RateLimitError,
     ServiceError,
@@ -207,6 +208,36 @@ def test_exactly_once_gives_up_in_the_end_and_the_next_submit_heals(open_client,
         client.submit("t", data())
     (remote,) = only_once(service)
     assert open_client(guarantee="exactly_once", hidden_finds=1000).submit("t", data()).id == remote.id
+
+
+@pytest.mark.parametrize("fault", ["quota", "refused", "unreachable", "rate_limited"])
+def test_what_becomes_of_a_second_sending_says_nothing_of_the_first(open_client, service, fault):
+    settings = {"guarantee": "exactly_once", "hidden_finds": 1000}
+    service.next("submit", "lost")
+    service.next("submit", fault, times=3, retry_after=1)
+    with pytest.raises(BackendError):
+        open_client(**settings).submit("t", data())
+    (remote,) = only_once(service)
+    while service.requests()["submit"] < 4:  # what is left of the faults
+        with pytest.raises(BackendError):
+            open_client(**settings).submit("t", data())
+    assert open_client(**settings).submit("t", data()).id == remote.id
+    assert len(only_once(service)) == 1
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once", "reconcilable"])
+def test_an_answer_that_cannot_be_written_down_is_found_again(open_client, service, monkeypatch, guarantee):
+    """A full disk after the job was made must not make another."""
+    client = open_client(guarantee=guarantee)
+
+    def full(*args, **kwargs):
+        raise JournalError("the disk is full")
+
+    monkeypatch.setattr(client._open_journal(), "accept", full)
+    with pytest.raises(JournalError):
+        client.submit("t", data())
+    job = open_client(guarantee=guarantee).submit("t", data())
+    assert [remote.id for remote in only_once(service)] == [job.id]
 
 
 def test_without_search_a_lost_answer_is_uncertain_at_once(open_client, service, clock):

@@ -1,0 +1,153 @@
+"""`AsyncClient` is `Client` with ``await``: the same names, the same behaviour, and waiting that holds no thread."""
+
+import inspect
+import threading
+
+import anyio
+import pytest
+
+from adaptkit import AsyncClient, AsyncJob, AsyncModel, Client, Job, JobFailed, JobRef, JobTimeout, Model, Status
+from adaptkit.steps import SystemClock
+from adaptkit.testing import FakeClock, ScriptedConfig
+from tests.core.conftest import data
+
+pytestmark = pytest.mark.parametrize("loop", ["asyncio", "trio"])
+
+
+def public(kind):
+    return {name: member for name, member in inspect.getmembers(kind) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(("sync", "other"), [(Client, AsyncClient), (Job, AsyncJob), (Model, AsyncModel)])
+def test_the_same_names_and_arguments(sync, other, loop):
+    here, there = public(sync), public(other)
+    assert here.keys() == there.keys()
+    for name, member in here.items():
+        twin = there[name]
+        assert isinstance(member, property) == isinstance(twin, property), name
+        if isinstance(member, property):
+            continue
+        # annotations differ in the handles that they name
+        for one, two in zip(*(inspect.signature(it).parameters.values() for it in (member, twin)), strict=True):
+            assert (one.name, one.kind, one.default) == (two.name, two.kind, two.default), name
+        waits = inspect.iscoroutinefunction(twin) or inspect.isasyncgenfunction(twin)
+        assert waits or name == "events", f"{name} blocks"
+    if sync is Client:
+        assert inspect.signature(sync).parameters.keys() == inspect.signature(other).parameters.keys()
+
+
+@pytest.fixture
+def run(loop, service, tmp_path):
+    """Run an async function with a client whose settings are given."""
+
+    def with_client(do, clock=None, **settings):
+        async def main():
+            targets = {"t": ScriptedConfig(service=service.name, **settings)}
+            async with AsyncClient(targets=targets, home=tmp_path, clock=clock or FakeClock()) as client:
+                return await do(client)
+
+        return anyio.run(main, backend=loop)
+
+    if loop == "trio":
+        pytest.importorskip("trio")
+    return with_client
+
+
+def test_the_whole_way(run, service):
+    async def do(client):
+        plan = await client.plan("t", data())
+        assert plan.files[0].rows == 12
+        service.next("submit", "lost")
+        service.next("poll", "broken")
+        job = await client.submit("t", data())
+        assert (await client.submit("t", data())).reused
+        told = [event.message async for event in job.events()]
+        assert told == ["queued", "running", "succeeded"]
+        model = await job.result()
+        assert (await model.chat("Hello")).text == "You said: Hello"
+        assert "".join([piece async for piece in model.stream("Hello")]) == "You said: Hello"
+        assert [reply.text for reply in await model.generate(["a"])] == ["You said: a"]
+        assert (await (await client.model(str(model.ref))).chat("x")).text
+        found = await client.attach(str(job.ref))
+        assert await found.done()
+        assert [known.id for known in await client.jobs()] == [job.id]
+        assert await client.pending() == []
+        await found.cancel()
+        assert found.status is Status.SUCCEEDED
+
+    run(do)
+    assert set(service.jobs_per_tag().values()) == {1}
+
+
+def test_errors_are_the_same(run):
+    async def failing(client):
+        with pytest.raises(JobFailed, match="too rude"):
+            await (await client.submit("t", data())).result()
+
+    async def slow(client):
+        with pytest.raises(JobTimeout):
+            await (await client.submit("t", data("slow"))).result(10)
+
+    run(failing, states=("queued", "failed"), message="too rude")
+    run(slow, states=("queued", "running"))
+
+
+def test_cancelling_a_wait_leaves_the_job(run, service):
+    async def do(client):
+        job = await client.submit("t", data())
+        with anyio.move_on_after(0.3) as scope:
+            await job.wait()
+        assert scope.cancelled_caught
+        assert service.requests()["cancel"] == 0
+        service.tell(job.id, "succeeded")
+        assert await job.wait() is Status.SUCCEEDED
+
+    run(do, clock=SystemClock(), states=("queued", "running"), poll_after=0.05)
+
+
+def test_cancelling_a_submit_loses_nothing(run, service):
+    """However early a task is cancelled, the next submit ends with one job."""
+
+    async def do(client):
+        for number in range(12):
+            with anyio.move_on_after(number * 0.01):
+                await client.submit("t", data(str(number)))
+            await client.submit("t", data(str(number)))
+
+    run(do, latency=0.01)
+    assert len(service.jobs()) == 12
+    assert set(service.jobs_per_tag().values()) == {1}
+
+
+def test_a_thousand_waiting_jobs_hold_few_threads(run, service, loop):
+    if loop == "trio":
+        pytest.skip("once is enough")
+    ids = [
+        service.submit(
+            f"tag{number}", {}, states=("running", "running", "succeeded"), message=None, losses=(), reply="",
+            hidden=0, same_tag_same_job=False,
+        ).id
+        for number in range(1000)
+    ]  # fmt: skip
+    most = 0
+
+    async def do(client):
+        nonlocal most
+        jobs = [await client.attach(JobRef(backend="scripted", id=job_id, target="t")) for job_id in ids]
+
+        async def count():
+            nonlocal most
+            while True:
+                most = max(most, threading.active_count())
+                await anyio.sleep(0.02)
+
+        async with anyio.create_task_group() as counting:
+            counting.start_soon(count)
+            async with anyio.create_task_group() as waiting:
+                for job in jobs:
+                    waiting.start_soon(job.wait)
+            counting.cancel_scope.cancel()
+        assert all(job.status is Status.SUCCEEDED for job in jobs)
+
+    run(do, clock=SystemClock(), poll_after=0.5)
+    assert most < 60

@@ -95,7 +95,7 @@ def load(path: Path) -> Settings:
         try:
             targets[name] = target(name, table, base=path.parent)
         except ConfigError as error:
-            mistakes.append(str(error))
+            mistakes.extend(str(error).splitlines())
     if mistakes:
         raise ConfigError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
     return Settings(targets, egress, journal, path)

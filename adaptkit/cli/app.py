@@ -41,7 +41,7 @@ app = typer.Typer(
 def run() -> int:
     """Run the command line on this process's arguments; gives the exit code."""
     try:
-        app()
+        app(prog_name="adaptkit")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return Exit.OK

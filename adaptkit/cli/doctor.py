@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from adaptkit import __version__, config, registry
+from adaptkit.backends.lora.machine import this_machine
 from adaptkit.cli.session import Session
 from adaptkit.errors import AdaptkitError
 from adaptkit.journal import open_journal
@@ -142,18 +142,11 @@ def _packages() -> list[dict[str, Any]]:
 
 
 def _devices() -> dict[str, Any]:
-    """The processors; torch is asked about others, and only if it is there."""
-    found: dict[str, Any] = {
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    }
-    if find_spec("torch") is None:
-        return found | {"torch": None}
-    try:
-        import torch  # noqa: PLC0415 - heavy, and only this command asks
-    except (ImportError, OSError) as broken:
-        return found | {"torch": f"does not load: {broken}"}
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return found | {"torch": torch.__version__, "cuda": gpus, "mps": bool(torch.backends.mps.is_available())}
+    """The processors that local training finds; torch itself would take seconds to ask."""
+    machine = this_machine()
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpus = [{"memory_bytes": gpu.memory, "capability": gpu.capability} for gpu in machine.gpus]
+    return {"cpus": mine, "nvidia": gpus, "apple": machine.apple, "torch": _version("torch")}
 
 
 def _home(home: Path) -> dict[str, Any]:
@@ -226,6 +219,9 @@ def _problems(found: dict[str, Any]) -> Iterator[str]:
         elif backend["missing"]:
             missing = ", ".join(backend["missing"])
             yield f"the {backend['name']} backend cannot run without {missing}: {backend['remedy']}"
+    devices = found["devices"]
+    if devices["nvidia"] and (devices["torch"] or "").endswith("+cpu"):
+        yield "there is a GPU, but the torch installed is built for the CPU: install the CUDA build from pytorch.org"
     yield from _home_problems(found["home"])
     yield from _journal_problems(found["journal"])
     if "error" in found["configuration"]:

@@ -214,10 +214,9 @@ def findings(found: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def _processors(devices: Mapping[str, Any]) -> str:
-    said = f"{devices['cpus']} cores"
-    if devices["torch"] is None:
-        return f"{said}; torch is not installed, so GPUs are not looked for"
-    return f"{said}; {', '.join(devices.get('cuda') or ()) or ('Apple GPU' if devices.get('mps') else 'no GPU')}"
+    gpus = [f"NVIDIA GPU with {size(gpu['memory_bytes'])}" for gpu in devices["nvidia"]]
+    gpus += ["Apple GPU"] if devices["apple"] else []
+    return f"{devices['cpus']} CPU cores, {', '.join(gpus) or 'no GPU'}; torch {devices['torch'] or 'is not installed'}"
 
 
 def _home(home: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ __all__ = ["JsonLines", "Memory", "Parquet", "RawRow", "Source", "find_sources",
 RawRow = bytes | Mapping[str, Any] | Record | None
 
 _BLOCK = 128 * 1024  # stays in a core's second-level cache together with what it decodes to
+_MOST = 2 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 
@@ -207,25 +208,26 @@ def _open(path: Path, *, compressed: bool) -> IO[bytes]:
 def _blocks(file: IO[bytes], end: int | None) -> Iterator[bytes | None]:
     rest, skipping, first = b"", False, file.tell() == 0
     while True:
-        want = max(_BLOCK, len(rest))  # long lines are read in steps that double
+        want = min(max(_BLOCK, len(rest)), _MOST)  # long lines are read in larger steps
         data = file.read(want if end is None else min(want, end - file.tell()))
-        if first and data:
+        if not data:
+            break
+        if first:
             data, first = data.removeprefix(_BOM), False
-        cut = data.rfind(b"\n") + 1
-        if skipping:
-            begin = data.find(b"\n") + 1
-            if begin == 0 and data:
+        begin = data.find(b"\n") + 1
+        if skipping or len(rest) + (begin or len(data)) > MAX_LINE:
+            rest, skipping = b"", begin == 0
+            if skipping:
                 continue
-            data, cut, skipping = data[begin:], cut - begin, False
             yield None
+            data = data[begin:]
+        cut = data.rfind(b"\n") + 1
         if cut:
             yield rest + data[:cut] if rest else data[:cut]
             rest = data[cut:]
-        elif data:
-            rest += data
         else:
-            break
-        if len(rest) > MAX_LINE:
-            rest, skipping = b"", True
-    if rest:
+            rest += data
+    if skipping:
+        yield None
+    elif rest:
         yield rest

@@ -66,9 +66,9 @@ class RowReader:
             _check_values(row)
             return self._held_to_kind(row), []
         if isinstance(row, bytes):
-            value: Mapping[str, Any] = parse_object(row)
+            value = parse_object(row)
         elif isinstance(row, Mapping):
-            value = row
+            value = dict(row)
             _check_values(value)
         else:
             raise RowFault("not-an-object", f"the row is a Python {type(row).__name__}, not a mapping.",
@@ -127,7 +127,7 @@ def _walk(value: object, path: str) -> None:
                 value.encode()
             except UnicodeEncodeError:
                 raise RowFault("lone-surrogate", "the text holds one half of a surrogate pair.", "", path) from None
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise RowFault("not-json", f"a key is a Python {type(key).__name__}.", "Keys are strings.", path)

@@ -87,11 +87,7 @@ class Tally:
                 continue
             digest.update(block)
             size += len(block)
-            rows = self._plain(block)
-            if rows:
-                self.lines += rows
-            else:
-                self._lines(block)
+            self._block(block)
         return FileFacts(source.name, size, digest.hexdigest())
 
     def rows(self, source: Source) -> None:
@@ -167,15 +163,28 @@ class Tally:
         self._hashes.extend(map(self._plain_hash, rows))
         return len(rows)
 
-    def _lines(self, block: bytes) -> None:
-        if may_hold_secret(block):
-            self._look_for_secrets(block, self.lines + 1)
+    def _block(self, block: bytes) -> None:
+        """Take in whole lines: halves that are plain as blocks, so that one odd row slows down few others."""
+        rows = self._plain(block)
+        if rows:
+            self.lines += rows
+            return
+        middle = block.find(b"\n", len(block) // 2) + 1 or block.rfind(b"\n", 0, -1) + 1
+        if 0 < middle < len(block):
+            self._block(block[:middle])
+            self._block(block[middle:])
+            return
         for line in lines_of(block):
-            self.lines += 1
-            if line and not line.isspace():
-                self._row(self.lines, line)
-            else:
-                self._note(Finding("blank-line", "$", "the line is empty.", "Remove it.", "warning"), self.lines)
+            self._line(line)
+
+    def _line(self, line: bytes) -> None:
+        self.lines += 1
+        if not line or line.isspace():
+            self._note(Finding("blank-line", "$", "the line is empty.", "Remove it.", "warning"), self.lines)
+            return
+        self._row(self.lines, line)
+        if may_hold_secret(line):
+            self._look_for_secrets(line, self.lines)
 
     def _row(self, number: int, row: RawRow) -> Record | None:
         record, findings = self._reader.read(row)
@@ -200,9 +209,10 @@ class Tally:
     def _count(self, record: Record) -> None:
         turns = turns_of(record)
         texts = [turn.text for turn in turns] or _plain_texts(record)
-        self._roles.update(turn.role for turn in turns)
-        self._turns.extend([len(turns)])
-        self._characters.extend([sum(map(len, texts))])
+        for turn in turns:
+            self._roles[turn.role] += 1
+        self._turns.add(len(turns))
+        self._characters.add(sum(map(len, texts)))
         self._text_bytes += sum(len(text.encode()) for text in texts)
         self._turn_count += len(turns)
         self._hashes.extend([self._content_hash(record)])

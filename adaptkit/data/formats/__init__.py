@@ -114,11 +114,10 @@ def format_named(name: str) -> Format:
 
 def shape_of(row: Mapping[str, Any], among: tuple[str, ...] | None = None) -> Shape | None:
     """What a row looks like, by its keys; ``None`` if it is none of the known shapes."""
-    present = {key for key, value in row.items() if value is not None}
-    conversational = isinstance(row.get("completion"), list | tuple)
     for name in among if among is not None else SHAPES:
         shape = SHAPES[name]
-        if shape.keys <= present and (conversational or name != "trl-completion"):
+        if shape.keys <= row.keys() and all(row[key] is not None for key in shape.keys) and (
+                name != "trl-completion" or isinstance(row["completion"], list | tuple)):
             return shape
     return None
 

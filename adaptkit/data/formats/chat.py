@@ -35,7 +35,7 @@ def read_openai_chat(row: Node) -> ChatRecord:
         messages=read_messages(row.at("messages")),
         tools=read_tools(row),
         parallel_tool_calls=row.boolean("parallel_tool_calls"),
-        extra=row.others(("messages", "tools", "parallel_tool_calls", "functions")),
+        extra=row.others({"messages", "tools", "parallel_tool_calls", "functions"}),
     )
 
 
@@ -43,15 +43,15 @@ def read_openai_preference(row: Node) -> PreferenceRecord:
     """``input`` with messages and tools, ``preferred_output``, ``non_preferred_output``."""
     given = row.at("input")
     if not given.is_object():
-        given = Node({"messages": []}, [], given.path)
-    given.refuse_others(("messages", "tools", "parallel_tool_calls"))
+        given = Node({"messages": []}, [])
+    given.refuse_others({"messages", "tools", "parallel_tool_calls"})
     return PreferenceRecord(
         prompt=read_messages(given.at("messages")),
         chosen=read_messages(row.at("preferred_output")),
         rejected=read_messages(row.at("non_preferred_output")),
         tools=read_tools(given),
         parallel_tool_calls=given.boolean("parallel_tool_calls"),
-        extra=row.others(("input", "preferred_output", "non_preferred_output")),
+        extra=row.others({"input", "preferred_output", "non_preferred_output"}),
     )
 
 
@@ -62,7 +62,7 @@ def read_trl_preference(row: Node) -> PreferenceRecord:
         chosen=_turns(row, "chosen", "assistant"),
         rejected=_turns(row, "rejected", "assistant"),
         tools=read_tools(row),
-        extra=row.others(("prompt", "chosen", "rejected", "tools")),
+        extra=row.others({"prompt", "chosen", "rejected", "tools"}),
     )
 
 
@@ -73,7 +73,7 @@ def read_trl_completion(row: Node) -> ChatRecord:
     return ChatRecord(
         messages=context + read_messages(row.at("completion")),
         tools=read_tools(row),
-        extra=row.others(("prompt", "completion", "tools")),
+        extra=row.others({"prompt", "completion", "tools"}),
     )
 
 
@@ -182,7 +182,7 @@ def _for_trl(turns: tuple[Message, ...]) -> list[Mapping[str, Any]]:
 
 def _turns(row: Node, key: str, role: str) -> tuple[Message, ...]:
     if row.has(key) and isinstance(row.value[key], str):
-        return read_messages(Node([{"role": role, "content": row.value[key]}], row.findings, f"$.{key}"))
+        return read_messages(row.instead(key, [{"role": role, "content": row.value[key]}]))
     return read_messages(row.at(key))
 
 

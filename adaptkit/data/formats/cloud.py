@@ -28,7 +28,7 @@ _REFUSED = {"extra", "tools", "parallel_tool_calls", "developer", "weights", "na
 
 def read_bedrock(row: Node) -> ChatRecord:
     """``schemaVersion``, ``system`` and ``messages`` whose content is a list of text blocks."""
-    row.refuse_others(("schemaVersion", "system", "messages"))
+    row.refuse_others({"schemaVersion", "system", "messages"})
     if row.text("schemaVersion") not in (SCHEMA, None):
         row.at("schemaVersion").problem("schema-version", "this version is not known.", f"Write {SCHEMA!r}.")
     system = row.at("system").items() if row.has("system") else ()
@@ -40,7 +40,7 @@ def read_bedrock(row: Node) -> ChatRecord:
 
 def read_bedrock_text(row: Node) -> TextRecord:
     """``{"input": …}``, the row of continued pre-training."""
-    return TextRecord(text=row.text("input") or "", extra=row.others(("input",)))
+    return TextRecord(text=row.text("input") or "", extra=row.others({"input"}))
 
 
 def write_bedrock(record: Record) -> dict[str, Any]:
@@ -60,11 +60,11 @@ def write_bedrock(record: Record) -> dict[str, Any]:
 
 def read_vertex(row: Node) -> ChatRecord:
     """``systemInstruction`` and ``contents`` of the roles user and model."""
-    row.refuse_others(("systemInstruction", "contents"), "Only text conversations are read from this format.")
+    row.refuse_others({"systemInstruction", "contents"}, "Only text conversations are read from this format.")
     turns: list[Message] = []
     if row.has("systemInstruction") and row.at("systemInstruction").is_object():
         instruction = row.at("systemInstruction")
-        instruction.refuse_others(("role", "parts"))
+        instruction.refuse_others({"role", "parts"})
         content = _parts(instruction.at("parts"))
         if content is not None:
             turns.append(Message(role="system", content=content))
@@ -107,6 +107,8 @@ def _order(record: Record, name: str) -> Iterator[Finding]:
     if not isinstance(record, ChatRecord):
         return
     system, turns = _system_first(record)
+    if not turns:
+        yield Finding("cannot-express", "$.messages", f"{name} needs a turn beside the system message.", "Add it.")
     for index, turn in enumerate(turns, len(system)):
         if turn.role == "system":
             yield Finding("cannot-express", f"$.messages[{index}].role", f"{name} holds system messages only in front.",
@@ -130,7 +132,7 @@ def _read_turns(node: Node, roles: dict[str, Role], key: str) -> Iterator[Messag
     for item in node.items():
         if not item.is_object():
             continue
-        item.refuse_others(("role", key))
+        item.refuse_others({"role", key})
         role, content = item.text("role"), _parts(item.at(key))
         if role is not None and role not in roles:
             item.at("role").problem("unknown-role", f"{shorten(role)} is not a role here.",
@@ -150,5 +152,5 @@ def _parts(node: Node) -> str | tuple[Part, ...] | None:
 def _block(node: Node) -> str | None:
     if not node.is_object():
         return None
-    node.refuse_others(("text",), "Only text is read from this format.")
+    node.refuse_others({"text"}, "Only text is read from this format.")
     return node.text("text")

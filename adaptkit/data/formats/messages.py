@@ -17,7 +17,7 @@ from adaptkit.types import AudioPart, ImagePart, Message, Part, Role, TextPart, 
 __all__ = ["message_from", "read_messages", "read_tools", "write_message"]
 
 _ROLES = frozenset(get_args(Role))
-_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "weight")
+_KEYS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "weight", "function_call"})
 _NEAREST = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "ai": "assistant"}
 _AUDIO = ("wav", "mp3")
 _IMAGE_URL = re.compile(r"(?:https?://|data:image/)", re.IGNORECASE)
@@ -55,7 +55,7 @@ def read_tools(node: Node, key: str = "tools") -> tuple[Mapping[str, Any], ...]:
         if not item.is_object():
             continue
         function = item.at("function") if item.has("function") else item
-        if not isinstance(function.value, Mapping) or not isinstance(function.value.get("name"), str):
+        if not isinstance(function.value, dict) or not isinstance(function.value.get("name"), str):
             function.problem("tool-definition", "a tool needs a function with a name.")
             continue
         tools.append(item.value if function is not item else {"type": "function", "function": item.value})
@@ -84,12 +84,19 @@ def write_message(message: Message, *, arguments_as_text: bool = True) -> dict[s
 def _message(node: Node) -> Message | None:
     if not node.is_object():
         return None
+    match node.value:  # most turns by far, in a tenth of the time
+        case {"role": "system" | "user" | "assistant" as role, "content": str(content), **others} if not others:
+            return Message(role=role, content=content)
+    return _any_message(node)
+
+
+def _any_message(node: Node) -> Message | None:
     before = len(node.findings)
     role = _role(node)
     if node.has("function_call"):
         node.at("function_call").problem("deprecated-functions", "function_call is the retired form of tool_calls.",
                                          'Write {"tool_calls": [{"id": …, "type": "function", "function": …}]}.')
-    node.refuse_others((*_KEYS, "function_call"), "Remove it: hosts refuse messages with keys they do not know.")
+    node.refuse_others(_KEYS, "Remove it: hosts refuse messages with keys they do not know.")
     content = _content(node, role)
     calls = tuple(_calls(node.at("tool_calls"))) if node.has("tool_calls") else ()
     if calls and role not in ("assistant", None):
@@ -141,17 +148,17 @@ def _part(node: Node) -> Part | None:
         return None
     kind = node.text("type")
     if kind == "text":
-        node.refuse_others(("type", "text"))
+        node.refuse_others({"type", "text"})
         text = node.text("text")
         return None if text is None else TextPart(text=text)
     if kind == "image_url":
         return _image(node)
     if kind == "input_audio":
-        node.refuse_others(("type", "input_audio"))
+        node.refuse_others({"type", "input_audio"})
         audio = node.at("input_audio")
         if not audio.is_object():
             return None
-        audio.refuse_others(("data", "format"))
+        audio.refuse_others({"data", "format"})
         data, encoding = audio.text("data"), audio.text("format")
         if encoding is not None and encoding not in _AUDIO:
             audio.at("format").problem("audio-format", f"{shorten(encoding)} is neither wav nor mp3.")
@@ -163,14 +170,14 @@ def _part(node: Node) -> Part | None:
 
 
 def _image(node: Node) -> ImagePart | None:
-    node.refuse_others(("type", "image_url"))
+    node.refuse_others({"type", "image_url"})
     if isinstance(node.value.get("image_url"), str):  # Mistral's short form
-        image = Node({"url": node.value["image_url"]}, node.findings, f"{node.path}.image_url")
+        image = node.instead("image_url", {"url": node.value["image_url"]})
     else:
         image = node.at("image_url")
         if not image.is_object():
             return None
-    image.refuse_others(("url", "detail"))
+    image.refuse_others({"url", "detail"})
     url, detail = image.text("url"), image.text("detail", required=False)
     if url is not None and not _IMAGE_URL.match(url):
         image.at("url").problem("image-url", "an image is an http(s) address or a data:image/… URL.")
@@ -196,14 +203,14 @@ def _calls(node: Node) -> Iterable[ToolCall]:
     for item in node.items():
         if not item.is_object():
             continue
-        item.refuse_others(("id", "type", "function", "index"))
+        item.refuse_others({"id", "type", "function", "index"})
         kind = item.text("type", required=False)
         if kind not in (None, "function"):
             item.at("type").problem("tool-calls", f"{shorten(kind)} is not a kind of call.", "Use 'function'.")
         function = item.at("function")
         if not function.is_object():
             continue
-        function.refuse_others(("name", "arguments"))
+        function.refuse_others({"name", "arguments"})
         name, arguments = function.text("name"), _arguments(function)
         if name is not None and arguments is not None:
             yield ToolCall(name=name, arguments=arguments, id=item.text("id", required=False))
@@ -211,7 +218,7 @@ def _calls(node: Node) -> Iterable[ToolCall]:
 
 def _arguments(function: Node) -> Mapping[str, Any] | None:
     value, place = function.value.get("arguments"), function.at("arguments")
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return value
     if isinstance(value, str):
         try:

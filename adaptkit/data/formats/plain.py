@@ -33,7 +33,7 @@ _ONLY_TEXT = {"tools", "parallel_tool_calls", "developer", "weights", "names", "
 
 def read_text(row: Node) -> TextRecord:
     """``{"text": …}``."""
-    return TextRecord(text=row.text("text") or "", extra=row.others(("text",)))
+    return TextRecord(text=row.text("text") or "", extra=row.others({"text"}))
 
 
 def write_text(record: Record) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def write_text(record: Record) -> dict[str, Any]:
 def read_completion(row: Node) -> CompletionRecord:
     """``{"prompt": …, "completion": …}`` as strings."""
     return CompletionRecord(prompt=row.text("prompt") or "", completion=row.text("completion") or "",
-                            extra=row.others(("prompt", "completion")))
+                            extra=row.others({"prompt", "completion"}))
 
 
 def write_completion(record: Record) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def read_sharegpt(row: Node) -> ChatRecord:
     for item in row.at("conversations").items():
         if not item.is_object():
             continue
-        item.refuse_others(("from", "value"))
+        item.refuse_others({"from", "value"})
         speaker, value = item.text("from"), item.text("value")
         if speaker is not None and speaker not in _SHAREGPT:
             item.at("from").problem("unknown-role", f"{shorten(speaker)} is not a speaker that ShareGPT rows agree on.",
@@ -72,7 +72,7 @@ def read_sharegpt(row: Node) -> ChatRecord:
             turns.append(Message(role=_SHAREGPT[speaker], content=value))
     if row.value.get("conversations") == []:
         row.at("conversations").problem("no-messages", "there are no messages.", "Remove the row.")
-    return ChatRecord(messages=tuple(turns), extra=row.others(("conversations", "system")))
+    return ChatRecord(messages=tuple(turns), extra=row.others({"conversations", "system"}))
 
 
 def write_sharegpt(record: Record) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def read_alpaca(row: Node) -> ChatRecord:
     turns = [Message(role="system", content=system)] if system else []
     turns += [Message(role="user", content=question), Message(role="assistant", content=output or "")]
     return ChatRecord(messages=tuple(turns),
-                      extra=row.others(("instruction", "input", "output", "system", "history")))
+                      extra=row.others({"instruction", "input", "output", "system", "history"}))
 
 
 def write_alpaca(record: Record) -> dict[str, Any]:

@@ -6,7 +6,8 @@ Readers go on after a problem, so one pass names every problem of a row.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from adaptkit.data.parsing import shorten
@@ -19,12 +20,24 @@ _NAMES = {dict: "an object", list: "an array", str: "a string", bool: "true or f
 
 
 class Node:
-    """A value inside a row. ``findings`` is shared by all nodes of the row."""
+    """A value inside a row.
 
-    __slots__ = ("findings", "path", "value")
+    Args:
+        value: What JSON decodes to: dicts, lists (or tuples), strings, numbers, booleans, None.
+        findings: Collects what is wrong; shared by all nodes of the row.
+        parent: The node around this one, ``None`` for the row.
+        step: Key or index in the parent. The path is put together only when a problem needs it.
+    """
 
-    def __init__(self, value: Any, findings: list[Finding], path: str = "$") -> None:
-        self.value, self.findings, self.path = value, findings, path
+    __slots__ = ("_parent", "_step", "findings", "value")
+
+    def __init__(self, value: Any, findings: list[Finding], parent: Node | None = None, step: str | int = "") -> None:
+        self.value, self.findings, self._parent, self._step = value, findings, parent, step
+
+    @property
+    def path(self) -> str:
+        """JSON path from the row, such as ``$.messages[1].role``."""
+        return "$" if self._parent is None else f"{self._parent.path}{_step(self._step)}"
 
     def problem(self, rule: str, message: str, fix: str = "") -> None:
         """Note that something is wrong here."""
@@ -32,11 +45,15 @@ class Node:
 
     def has(self, key: str) -> bool:
         """Whether the key is there with a value; null is the same as absent."""
-        return isinstance(self.value, Mapping) and self.value.get(key) is not None
+        return isinstance(self.value, dict) and self.value.get(key) is not None
 
     def at(self, key: str) -> Node:
-        """The value of a key; ``None`` inside if it is absent."""
-        return Node(self.value.get(key), self.findings, f"{self.path}{_step(key)}")
+        """The value of a key of an object; ``None`` inside if it is absent."""
+        return Node(self.value.get(key), self.findings, self, key)
+
+    def instead(self, key: str, value: Any) -> Node:
+        """Another value in the place of a key: a short form, written out."""
+        return Node(value, self.findings, self, key)
 
     def items(self) -> Iterator[Node]:
         """The elements of an array; a problem and nothing if it is none."""
@@ -44,45 +61,43 @@ class Node:
             self.problem("wrong-type", f"expected an array, got {_named(self.value)}.")
             return
         for index, item in enumerate(self.value):
-            yield Node(item, self.findings, f"{self.path}[{index}]")
+            yield Node(item, self.findings, self, index)
 
     def is_object(self) -> bool:
         """Whether this is an object; a problem if not."""
-        if isinstance(self.value, Mapping):
+        if isinstance(self.value, dict):
             return True
         self.problem("wrong-type", f"expected an object, got {_named(self.value)}.")
         return False
 
     def text(self, key: str, *, required: bool = True) -> str | None:
-        """The string under a key."""
-        if not self.has(key):
-            if required:
-                self.at(key).problem("missing-key", f"{shorten(key)} is missing.", "Add it as a string.")
-            return None
-        value = self.value[key]
-        if not isinstance(value, str):
+        """The string under a key of an object."""
+        value = self.value.get(key)
+        if isinstance(value, str):
+            return value
+        if value is not None:
             self.at(key).problem("wrong-type", f"expected a string, got {_named(value)}.")
-            return None
-        return value
+        elif required:
+            self.at(key).problem("missing-key", f"{shorten(key)} is missing.", "Add it as a string.")
+        return None
 
     def boolean(self, key: str) -> bool | None:
-        """The boolean under a key, or ``None``."""
-        if not self.has(key):
-            return None
-        value = self.value[key]
-        if not isinstance(value, bool):
-            self.at(key).problem("wrong-type", f"expected true or false, got {_named(value)}.")
-            return None
-        return value
+        """The boolean under a key of an object, or ``None``."""
+        value = self.value.get(key)
+        if value is None or isinstance(value, bool):
+            return value
+        self.at(key).problem("wrong-type", f"expected true or false, got {_named(value)}.")
+        return None
 
-    def refuse_others(self, known: Iterable[str], fix: str = "Remove it.") -> None:
+    def refuse_others(self, known: AbstractSet[str], fix: str = "Remove it.") -> None:
         """A problem for every key with a value that is not among the known ones."""
         for key in self.others(known):
             self.at(key).problem("unknown-key", f"the key {shorten(key)} has no meaning here.", fix)
 
-    def others(self, known: Iterable[str]) -> dict[str, Any]:
+    def others(self, known: AbstractSet[str]) -> dict[str, Any]:
         """The keys that are not among the known ones, null ones left out."""
-        known = frozenset(known)
+        if self.value.keys() <= known:
+            return {}
         return {key: value for key, value in self.value.items() if key not in known and value is not None}
 
 
@@ -92,5 +107,7 @@ def _named(value: object) -> str:
     return _NAMES.get(type(value), "a number" if isinstance(value, int | float) else f"a {type(value).__name__}")
 
 
-def _step(key: str) -> str:
-    return f".{key}" if _PLAIN_KEY.match(key) else f"[{shorten(key)}]"
+def _step(step: str | int) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    return f".{step}" if _PLAIN_KEY.match(step) else f"[{shorten(step)}]"

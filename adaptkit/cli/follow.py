@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
 from adaptkit.cli.session import Session, clean
@@ -81,17 +81,14 @@ def _live(console: Console) -> Iterator[Show]:
         TextColumn("{task.fields[figures]}"),
     )
     with Progress(*columns, console=console, transient=True, refresh_per_second=5) as progress:
-        task: TaskID | None = None
+        task = progress.add_task("waiting", total=None, figures="")
 
         def show(event: Event) -> None:
-            nonlocal task
             step, total = event.data.get("step"), event.data.get("total_steps")
             if event.kind != "metrics" or not total:
                 progress.console.print(_line(event))
                 return
-            if task is None:
-                task = progress.add_task("training", total=total, figures="")
-            progress.update(task, completed=step, total=total, figures=_figures(event))
+            progress.update(task, description="training", completed=step, total=total, figures=_figures(event))
 
         yield show
 

@@ -85,9 +85,7 @@ def quickstart(session: Session, *, fresh: bool = False) -> None:
     train, held_out = map(Dataset.open, builtin.task(TASK))
     targets = {TARGET: {"backend": "lora", "model": BASE}}
     with Client(targets=targets, egress="none", home=session.home) as client:
-        session.say(
-            Text("adaptkit quickstart", style="bold"), "A real training run on this machine; nothing leaves it."
-        )
+        session.say("A real training run on this machine, with what ships in adaptkit. Nothing leaves it.")
         _show_data(session, train, held_out)
 
         _heading(session, "The base as it is", f"{BASE}, {_manifest()['parameters'] / 1e6:.1f} million parameters")
@@ -214,12 +212,12 @@ def _spoken(each: Answer) -> Group:
 
 
 def _show_what_next(session: Session, job: Job, python: str) -> None:
-    _heading(session, "The job", "one line of text that finds it again from any process: adaptkit watch, result, chat")
-    session.say(Text(str(job.ref), no_wrap=True, overflow="fold"))
+    _heading(session, "The job", "one line of text that finds it again from any process")
+    session.screen.print(str(job.ref), soft_wrap=True)  # so that it can be copied whole
     blocks: Sequence[tuple[str, str, str]] = (
         ("The same as adaptkit.toml", "", TOML),
         ("and in Python", "it will find the job above instead of training again", python),
-        ("On your own file", 'one {"messages": [...]} a line, with that adaptkit.toml beside it', OWN),
+        ("On your own file", 'one {"messages": [...]} a line, beside that adaptkit.toml', OWN),
     )
     for title, more, code in blocks:
         _heading(session, title, more)

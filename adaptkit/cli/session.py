@@ -91,7 +91,7 @@ class Session:
 
     def note(self, text: str) -> None:
         """Say something on the way, on stderr."""
-        self.stderr.print(Text(clean(text), style="dim"))
+        self.stderr.print(Text(clean(text), style="dim"), soft_wrap=True)  # a reference in it can be copied whole
 
     def document(self, value: object) -> None:
         """Write one JSON document on a line of its own, if stdout is for a program."""
@@ -223,7 +223,7 @@ def _warnings(session: Session) -> Iterator[None]:
 def _tell(session: Session, error: Exception) -> None:
     foreseen = isinstance(error, AdaptkitError)
     message = str(error) if foreseen else f"unexpected {type(error).__name__}: {error}. --debug shows where."
-    session.stderr.print(Text.assemble(("error: ", "bold red"), clean(message)))
+    session.stderr.print(Text.assemble(("error: ", "bold red"), clean(message)), soft_wrap=True)
     if not session.as_json:
         return
     told: dict[str, object] = {"type": type(error).__name__, "message": message, "exit": int(code_of(error))}

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from adaptkit import JobRef, ModelRef
+from adaptkit.cli.quickstart import _recorded_control
 from adaptkit.score import Score
 from tests.cli.conftest import Shop
 
@@ -53,3 +54,12 @@ def test_quickstart_trains_scores_and_is_found_again(shop: Shop) -> None:
     assert JobRef.parse(ran[0]).id == JobRef.parse(again["job"]).id
     assert ran[1] == str(after)
     assert len(shop.json("jobs")["jobs"]) == 1
+
+
+def test_the_recorded_control_is_the_median_of_its_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "adaptkit.cli.quickstart._manifest", lambda: {"figures": {"controls": {"after": [0.1, 0.2, 0.15]}}}
+    )
+    assert _recorded_control(160) == Score.of(24, 160)
+    monkeypatch.setattr("adaptkit.cli.quickstart._manifest", dict)
+    assert _recorded_control(160) is None

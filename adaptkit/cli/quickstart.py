@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -58,8 +59,8 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 OWN = f"""\
 adaptkit check mine.jsonl --backend lora
-adaptkit submit {TARGET} mine.jsonl --wait
-adaptkit chat last
+adaptkit submit {TARGET} mine.jsonl --waitHOME
+adaptkit chat lastHOME
 """
 
 
@@ -104,7 +105,7 @@ def quickstart(session: Session, *, fresh: bool = False) -> None:
         answers = list(_ask(model, held_out))
         _heading(session, "Chatting with the result")
         session.say(*(_indented(_spoken(each)) for each in answers))
-        python = PYTHON.replace("HOME", f', home="{client.home}"' if session.home else "")
+        python = PYTHON.replace("HOME", f", home={str(client.home)!r}" if session.home else "")
         _show_what_next(session, job, python)
     seconds = time.monotonic() - began
     session.say("", Text(f"Done in {duration(seconds)}.", style="dim"))
@@ -212,12 +213,13 @@ def _spoken(each: Answer) -> Group:
 
 
 def _show_what_next(session: Session, job: Job, python: str) -> None:
+    own = OWN.replace("HOME", f" --home {shlex.quote(str(session.home))}" if session.home else "")
     _heading(session, "The job", "one line of text that finds it again from any process")
     session.screen.print(str(job.ref), soft_wrap=True)  # so that it can be copied whole
     blocks: Sequence[tuple[str, str, str]] = (
         ("The same as adaptkit.toml", "", TOML),
         ("and in Python", "it will find the job above instead of training again", python),
-        ("On your own file", 'one {"messages": [...]} a line, beside that adaptkit.toml', OWN),
+        ("On your own file", 'one {"messages": [...]} a line, beside that adaptkit.toml', own),
     )
     for title, more, code in blocks:
         _heading(session, title, more)

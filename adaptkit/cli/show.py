@@ -227,7 +227,7 @@ def _home(home: Mapping[str, Any]) -> str:
 def _journal(journal: Mapping[str, Any]) -> str:
     facts = [str(journal["path"] or journal["kind"]), journal["state"]]
     if journal["state"] == "healthy":
-        facts += [f"version {journal['version']}", f"{journal['jobs']} runs"]
+        facts += [f"version {journal['version']}", f"runs: {journal['jobs']}"]
     return ", ".join(facts)
 
 

@@ -13,8 +13,18 @@ nox.options.default_venv_backend = "venv"
 CONSTRAINED = ("-c", "constraints.txt")
 TEST_TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "hatchling")
 #: What the tests read beside the wheel; the package's own sources stay behind, so that the wheel is what is tested.
-BESIDE = ("tests", "examples", "docs", "benchmarks", "scripts", "README.md", "CHANGELOG.md", "pyproject.toml",
-          "noxfile.py", ".ci")
+BESIDE = (
+    "tests",
+    "examples",
+    "docs",
+    "benchmarks",
+    "scripts",
+    "README.md",
+    "CHANGELOG.md",
+    "pyproject.toml",
+    "noxfile.py",
+    ".ci",
+)
 
 
 def _works(version: str) -> bool:

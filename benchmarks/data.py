@@ -72,14 +72,24 @@ def text(rng: random.Random, words: list[str], count: int) -> str:
     out = []
     for word in rng.choices(words, k=count):
         draw = rng.random()
-        out.append(word.capitalize() if draw < 0.05 else word + rng.choice([".\n", ",", "?", '"', "é"])
-                   if draw < 0.12 else word)
+        out.append(
+            word.capitalize()
+            if draw < 0.05
+            else word + rng.choice([".\n", ",", "?", '"', "é"])
+            if draw < 0.12
+            else word
+        )
     return " ".join(out)
 
 
 def short_row(say: Callable[[int], str]) -> dict[str, Any]:
-    return {"messages": [{"role": "system", "content": say(4)}, {"role": "user", "content": say(9)},
-                         {"role": "assistant", "content": say(8)}]}
+    return {
+        "messages": [
+            {"role": "system", "content": say(4)},
+            {"role": "user", "content": say(9)},
+            {"role": "assistant", "content": say(8)},
+        ]
+    }
 
 
 def long_row(say: Callable[[int], str]) -> dict[str, Any]:
@@ -90,11 +100,15 @@ def long_row(say: Callable[[int], str]) -> dict[str, Any]:
 def tool_row(say: Callable[[int], str]) -> dict[str, Any]:
     function = {"name": "look_up", "arguments": json.dumps({"order": say(1), "full": True})}
     tool = {"name": "look_up", "description": say(8), "parameters": {"type": "object", "properties": {}}}
-    return {"messages": [{"role": "user", "content": say(20)},
-                         {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": function}]},
-                         {"role": "tool", "tool_call_id": "c1", "content": say(20)},
-                         {"role": "assistant", "content": say(20), "weight": 1}],
-            "tools": [{"type": "function", "function": tool}]}
+    return {
+        "messages": [
+            {"role": "user", "content": say(20)},
+            {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": function}]},
+            {"role": "tool", "tool_call_id": "c1", "content": say(20)},
+            {"role": "assistant", "content": say(20), "weight": 1},
+        ],
+        "tools": [{"type": "function", "function": tool}],
+    }
 
 
 def rows(make: Callable[[Callable[[int], str]], dict[str, Any]], seed: int = 0) -> Iterator[bytes]:
@@ -126,8 +140,9 @@ def best(rounds: int, *runs: Callable[[], object], clock: Callable[[], float] = 
 
 def peak(path: Path | None) -> float:
     """Peak memory of a check in a fresh process, beyond the interpreter with adaptkit imported, in MB."""
-    out = subprocess.run([sys.executable, "-c", RSS, *([str(path)] if path else [])], check=True,
-                         capture_output=True, text=True)
+    out = subprocess.run(
+        [sys.executable, "-c", RSS, *([str(path)] if path else [])], check=True, capture_output=True, text=True
+    )
     return int(out.stdout) / 1024
 
 
@@ -145,13 +160,19 @@ def main() -> None:
             count = generate(path, make, options.megabytes * 1_000_000)
             size = path.stat().st_size
             bare, checked = best(options.rounds, lambda p=path: baseline(p), lambda p=path: on_one_core(p))
-            wall_one, wall_two = best(options.rounds, lambda p=path: on_one_core(p),
-                                      lambda p=path: Dataset.open(p).check(), clock=time.perf_counter)
+            wall_one, wall_two = best(
+                options.rounds,
+                lambda p=path: on_one_core(p),
+                lambda p=path: Dataset.open(p).check(),
+                clock=time.perf_counter,
+            )
             print(f"{name}: {count:,} rows, {size / 1e6:.0f} MB, {size / count:.0f} bytes a row")
             for label, seconds in (("bare typed msgspec decode", bare), ("check, one core", checked)):
                 print(f"  {label:28} {count / seconds / 1e3:7.0f} k rows/s {size / seconds / 1e6:6.0f} MB/s")
-            print(f"  ratio {bare / checked:.2f}; a second process: {wall_one / wall_two:.2f} times as fast; "
-                  f"peak memory over the interpreter {peak(path):.0f} MB")
+            print(
+                f"  ratio {bare / checked:.2f}; a second process: {wall_one / wall_two:.2f} times as fast; "
+                f"peak memory over the interpreter {peak(path):.0f} MB"
+            )
 
 
 if __name__ == "__main__":

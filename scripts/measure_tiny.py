@@ -40,12 +40,14 @@ def score(model: Any, tokenizer: Any, rows: Rows, shots: list[Rows] | None = Non
     model.eval()
     hits = 0
     for start in range(0, len(rows), 20):
-        part = rows[start:start + 20]
-        prompts = [[turn for shot in (shots[start + i] if shots else []) for turn in shot] + row[:-1]
-                   for i, row in enumerate(part)]
+        part = rows[start : start + 20]
+        prompts = [
+            [turn for shot in (shots[start + i] if shots else []) for turn in shot] + row[:-1]
+            for i, row in enumerate(part)
+        ]
         ids = [tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False) for p in prompts]
         batch = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
-        out = model.generate(**batch, max_new_tokens=20, do_sample=False)[:, batch["input_ids"].shape[1]:]
+        out = model.generate(**batch, max_new_tokens=20, do_sample=False)[:, batch["input_ids"].shape[1] :]
         said = tokenizer.batch_decode(out, skip_special_tokens=True)
         hits += sum(text == row[-1]["content"] for text, row in zip(said, part, strict=True))
     return hits / len(rows)
@@ -54,11 +56,19 @@ def score(model: Any, tokenizer: Any, rows: Rows, shots: list[Rows] | None = Non
 def lora(model: Any, tokenizer: Any, rows: Rows, seed: int, settings: dict[str, float]) -> tuple[Any, float]:
     """The adapted model and the seconds of training."""
     torch.manual_seed(seed)
-    model = get_peft_model(model, LoraConfig(r=int(settings["rank"]), lora_alpha=int(settings["alpha"]),
-                                             target_modules="all-linear", task_type="CAUSAL_LM"))
+    model = get_peft_model(
+        model,
+        LoraConfig(
+            r=int(settings["rank"]),
+            lora_alpha=int(settings["alpha"]),
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        ),
+    )
     data = [tokenizer.apply_chat_template(row, return_dict=True, return_assistant_tokens_mask=True) for row in rows]
-    adam = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=settings["rate"],
-                             weight_decay=0.0, fused=True)
+    adam = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr=settings["rate"], weight_decay=0.0, fused=True
+    )
     size = int(settings["batch"])
     steps = int(settings["epochs"]) * math.ceil(len(data) / size)
     begun, step, order = time.monotonic(), 0, Random(seed)
@@ -66,12 +76,13 @@ def lora(model: Any, tokenizer: Any, rows: Rows, seed: int, settings: dict[str, 
     for _ in range(int(settings["epochs"])):
         order.shuffle(data)
         for start in range(0, len(data), size):
-            part = data[start:start + size]
+            part = data[start : start + size]
             width = max(len(row["input_ids"]) for row in part)
             ids = torch.tensor([row["input_ids"] + [0] * (width - len(row["input_ids"])) for row in part])
             mask = torch.tensor([row["assistant_masks"] + [0] * (width - len(row["input_ids"])) for row in part])
-            adam.param_groups[0]["lr"] = settings["rate"] * min((step + 1) / (steps * settings["warmup"]),
-                                                                (steps - step) / steps)
+            adam.param_groups[0]["lr"] = settings["rate"] * min(
+                (step + 1) / (steps * settings["warmup"]), (1 + math.cos(math.pi * step / steps)) / 2
+            )
             model(input_ids=ids, labels=ids.masked_fill(mask == 0, -100)).loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             adam.step()
@@ -109,18 +120,26 @@ def main() -> None:
     folder = options.folder / "tiny"
     manifest = json.loads((folder / "manifest.json").read_text())
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    task = {name: (read(options.folder / "tasks" / name / "train.jsonl"),
-                   read(options.folder / "tasks" / name / "held_out.jsonl")) for name in ("desk", "tags")}
+    task = {
+        name: (
+            read(options.folder / "tasks" / name / "train.jsonl"),
+            read(options.folder / "tasks" / name / "held_out.jsonl"),
+        )
+        for name in ("desk", "tags")
+    }
 
     def base() -> Any:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
     figures: dict[str, Any] = {"lora": settings, "threads": options.threads}
     figures["in_context"] = {
-        name: {"zero_shot": score(base(), tokenizer, task[name][1]),
-               "same_wording": in_context(base(), tokenizer, task[name][0], task[name][0], each),
-               **{f"{shots}_each": in_context(base(), tokenizer, *task[name], shots) for shots in (1, each)}}
-        for name, each in (("tags", 3),)}
+        name: {
+            "zero_shot": score(base(), tokenizer, task[name][1]),
+            "same_wording": in_context(base(), tokenizer, task[name][0], task[name][0], each),
+            **{f"{shots}_each": in_context(base(), tokenizer, *task[name], shots) for shots in (1, each)},
+        }
+        for name, each in (("tags", 3),)
+    }
     print(json.dumps(figures["in_context"]), flush=True)
     train, held_out = task["desk"]
     kinds = {"base": base, "random": lambda: make_model(manifest["recipe"], 99)}

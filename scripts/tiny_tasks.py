@@ -23,8 +23,15 @@ def rows(seed: int, wording: Wording, answers: dict[str, str], each: int, trimmi
         wanted = len(made) + each
         while len(made) < wanted:
             text = message(random, intent, wording, slots(random), trimmings)
-            made.setdefault(text, {"messages": [{"role": "user", "content": text},
-                                                {"role": "assistant", "content": answers[intent.topic]}]})
+            made.setdefault(
+                text,
+                {
+                    "messages": [
+                        {"role": "user", "content": text},
+                        {"role": "assistant", "content": answers[intent.topic]},
+                    ]
+                },
+            )
     result = list(made.values())
     random.shuffle(result)
     return result

@@ -81,7 +81,7 @@ def postgres_cluster(programs: Path) -> Iterator[str]:
 
 
 def _wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    import psycopg  # noqa: PLC0415  an extra
+    import psycopg
 
     deadline = time.monotonic() + 60
     while True:
@@ -109,7 +109,7 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture
 def postgres_url(postgres_server: str) -> str:
     """URL of a new, empty database on the private server."""
-    import psycopg  # noqa: PLC0415  an extra
+    import psycopg
 
     name = f"t{secrets.token_hex(6)}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:

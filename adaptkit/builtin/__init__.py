@@ -97,8 +97,11 @@ def _verify(folder: Path) -> None:
         expected: dict[str, str] = json.loads(manifest.read_bytes())["files"]
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{manifest} cannot be read ({error}): install adaptkit again") from error
-    bad = [f"{name} ({_fault(folder / name, digest)})" for name, digest in expected.items()
-           if _fault(folder / name, digest)]
+    bad = [
+        f"{name} ({_fault(folder / name, digest)})"
+        for name, digest in expected.items()
+        if _fault(folder / name, digest)
+    ]
     if bad:
         raise ArtifactError(f"damaged files in {folder}: {', '.join(bad)}. Install adaptkit again")
 

@@ -62,8 +62,9 @@ class Report(msgspec.Struct, frozen=True):
         """
         if not self.ok:
             count = self.problems.errors
-            raise DataError(f"the data has {count:,} error{'s' if count > 1 else ''}; fix or remove these rows:",
-                            self.problems)
+            raise DataError(
+                f"the data has {count:,} error{'s' if count > 1 else ''}; fix or remove these rows:", self.problems
+            )
 
     def __str__(self) -> str:
         stats = self.stats
@@ -85,8 +86,12 @@ class Report(msgspec.Struct, frozen=True):
         return "\n".join(lines)
 
 
-def check(sources: tuple[Source, ...], format: str | None, rules: DataRules,  # noqa: A002 - the word
-          keep: Callable[[Record], bool] | None = None) -> Report:
+def check(
+    sources: tuple[Source, ...],
+    format: str | None,  # noqa: A002 - the field's standard term
+    rules: DataRules,
+    keep: Callable[[Record], bool] | None = None,
+) -> Report:
     """Check sources in one pass.
 
     Args:
@@ -120,8 +125,9 @@ def _in_this_process(sources: tuple[Source, ...], tally: Tally) -> list[FileFact
     return facts
 
 
-def _with_processes(sources: tuple[Source, ...], rules: DataRules, reader: RowReader,
-                    tally: Tally) -> list[FileFacts] | None:
+def _with_processes(
+    sources: tuple[Source, ...], rules: DataRules, reader: RowReader, tally: Tally
+) -> list[FileFacts] | None:
     """Facts about the files if several processes have checked them, else ``None``."""
     if not worth_it(sources, rules):
         return None
@@ -152,13 +158,22 @@ def _whole(problems: ProblemList, stats: Stats, rules: DataRules, sources: tuple
     if rules.max_bytes is not None and size > rules.max_bytes:
         say("too-large", f"{size:,} bytes, at most {rules.max_bytes:,} are taken.", "Use fewer rows.")
     if stats.kind is not None and stats.kind not in rules.kinds:
-        say("wrong-kind", f"these are {stats.kind} rows; {' or '.join(sorted(rules.kinds))} rows are needed here.",
-            "Convert them, or choose a method that takes them.")
+        say(
+            "wrong-kind",
+            f"these are {stats.kind} rows; {' or '.join(sorted(rules.kinds))} rows are needed here.",
+            "Convert them, or choose a method that takes them.",
+        )
     if stats.duplicates:
-        say("duplicate-rows", f"{stats.duplicates:,} rows repeat an earlier one.", "Remove them unless it is meant.",
-            warning=True)
+        say(
+            "duplicate-rows",
+            f"{stats.duplicates:,} rows repeat an earlier one.",
+            "Remove them unless it is meant.",
+            warning=True,
+        )
 
 
 def _shown(lengths: Lengths) -> str:
-    return (f"{lengths.min:,} to {lengths.max:,}, mean {lengths.mean:,.1f}, half under {lengths.p50:,}, "
-            f"95 % under {lengths.p95:,}")
+    return (
+        f"{lengths.min:,} to {lengths.max:,}, mean {lengths.mean:,.1f}, half under {lengths.p50:,}, "
+        f"95 % under {lengths.p95:,}"
+    )

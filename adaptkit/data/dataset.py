@@ -50,8 +50,12 @@ class _Part:
 class Dataset:
     """Examples of one kind from files or memory. Make one with `open` or `of`; nothing is read before it is needed."""
 
-    def __init__(self, sources: tuple[Source, ...], format: str | None = None,  # noqa: A002 - the word
-                 parts: tuple[_Part, ...] = ()) -> None:
+    def __init__(
+        self,
+        sources: tuple[Source, ...],
+        format: str | None = None,  # noqa: A002 - the word
+        parts: tuple[_Part, ...] = (),
+    ) -> None:
         if format is not None:
             format_named(format)
         self._sources, self._format, self._parts = sources, format, parts
@@ -80,8 +84,11 @@ class Dataset:
         """
         if isinstance(rows, str | bytes | Mapping | os.PathLike):
             raise ConfigError("Dataset.of takes a list of rows; Dataset.open takes file names.")
-        held = rows if isinstance(rows, Sequence) or (hasattr(rows, "__len__") and hasattr(rows, "__getitem__")) \
+        held = (
+            rows
+            if isinstance(rows, Sequence) or (hasattr(rows, "__len__") and hasattr(rows, "__getitem__"))
             else list(rows)
+        )
         return cls((Memory(held),), format)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Record]:
@@ -140,8 +147,9 @@ class Dataset:
         if not 0 < held_out < 1:
             raise ConfigError(f"held_out is a share between 0 and 1, got {held_out}.")
         salt = f"{seed}/{len(self._parts)}/".encode()  # a split of a split must not repeat the first decision
-        train, test = (Dataset(self._sources, self._format, (*self._parts, _Part(salt, held_out, side)))
-                       for side in (False, True))
+        train, test = (
+            Dataset(self._sources, self._format, (*self._parts, _Part(salt, held_out, side))) for side in (False, True)
+        )
         return train, test
 
     def check(self, backend: str | None = None, *, rules: DataRules | None = None) -> Report:
@@ -223,8 +231,11 @@ class Dataset:
     def _placed(self) -> Iterator[tuple[str | None, int, Record]]:
         reader = RowReader(self._format)
         for source in self._sources:
-            rows = fast.records(source, reader) if isinstance(source, JsonLines) else \
-                ((line, *reader.read(row)) for line, row in source.rows())
+            rows = (
+                fast.records(source, reader)
+                if isinstance(source, JsonLines)
+                else ((line, *reader.read(row)) for line, row in source.rows())
+            )
             for line, record, findings in rows:
                 if record is None:
                     problems = [Problem.at(finding, source.name, line) for finding in findings]
@@ -250,8 +261,10 @@ class Dataset:
                 for line, row in source.rows():
                     record, findings = reader.read(row)
                     if record is None:
-                        raise DataError("the first row cannot be read:",
-                                        [Problem.at(finding, source.name, line) for finding in findings])
+                        raise DataError(
+                            "the first row cannot be read:",
+                            [Problem.at(finding, source.name, line) for finding in findings],
+                        )
                     return record.kind, self._format or (reader.shape.format if reader.shape else "records")
             raise DataError(missing_rows(source.name for source in self._sources))
 
@@ -264,5 +277,3 @@ class Dataset:
         if name not in self._facts or self._facts[name][0] != state:
             self._facts[name] = (state, find())
         return self._facts[name][1]
-
-

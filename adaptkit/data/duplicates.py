@@ -14,8 +14,9 @@ _FIT = 1 << 18  # hashes of one bucket as a set: about 20 MB
 _CHUNK = 1 << 16
 _SPILL = 1 << 20  # hashes held before they go to a file: 8 MB
 #: For each of four buckets, which values of a byte belong to it, by two of its bits.
-_MASKS = [[bytes((byte >> shift) & 3 == bucket for byte in range(256)) for bucket in range(4)]
-          for shift in (0, 2, 4, 6)]
+_MASKS = [
+    [bytes((byte >> shift) & 3 == bucket for byte in range(256)) for bucket in range(4)] for shift in (0, 2, 4, 6)
+]
 
 
 class HashLog:

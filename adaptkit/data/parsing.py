@@ -69,9 +69,12 @@ def parse_object(line: bytes) -> dict[str, Any]:
     if _quotes(line) != _quotes(_encode(value)):
         _diagnose(line)
     if not isinstance(value, dict):
-        raise RowFault("not-an-object", f"the row is {_name(value)}, not an object.",
-                       "Write one JSON object a line." + (" A JSON array must be unpacked first."
-                                                          if isinstance(value, list) else ""))
+        raise RowFault(
+            "not-an-object",
+            f"the row is {_name(value)}, not an object.",
+            "Write one JSON object a line."
+            + (" A JSON array must be unpacked first." if isinstance(value, list) else ""),
+        )
     return value
 
 
@@ -83,12 +86,17 @@ def check_depth(value: object, path: str = "$") -> None:
     """
     level = [value]
     for _ in range(MAX_DEPTH + 1):
-        level = [item for one in level if isinstance(one, dict | list)
-                 for item in (one.values() if isinstance(one, dict) else one)]
+        level = [
+            item
+            for one in level
+            if isinstance(one, dict | list)
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
         if not level:
             return
-    raise RowFault("too-deep", f"the row is nested more than {MAX_DEPTH} levels deep.",
-                   "Put the inner part into a string.", path)
+    raise RowFault(
+        "too-deep", f"the row is nested more than {MAX_DEPTH} levels deep.", "Put the inner part into a string.", path
+    )
 
 
 def _brackets(line: bytes) -> int:
@@ -104,8 +112,16 @@ def _quotes(line: bytes) -> int:
 
 
 def _name(value: object) -> str:
-    names: dict[type, str] = {type(None): "null", bool: "a boolean", int: "a number", float: "a number",
-                              str: "a string", list: "an array", dict: "an object", tuple: "an array"}
+    names: dict[type, str] = {
+        type(None): "null",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+        list: "an array",
+        dict: "an object",
+        tuple: "an array",
+    }
     return names.get(type(value), f"a Python {type(value).__name__}")
 
 
@@ -114,31 +130,43 @@ def _diagnose(line: bytes) -> NoReturn:
     if line.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise RowFault("bad-utf8", "this looks like UTF-16.", "Save the file as UTF-8.")
     if line.startswith(b"\xef\xbb\xbf"):
-        raise RowFault("byte-order-mark", "a byte-order mark stands in the middle of the data.",
-                       "Remove these three bytes; files joined by cat leave them.")
+        raise RowFault(
+            "byte-order-mark",
+            "a byte-order mark stands in the middle of the data.",
+            "Remove these three bytes; files joined by cat leave them.",
+        )
     control = _CONTROL.search(line)
     if control:
-        raise RowFault("control-character", f"raw control character 0x{control[0][0]:02x} at byte {control.start()}.",
-                       "Escape it as JSON wants it, or remove it.")
+        raise RowFault(
+            "control-character",
+            f"raw control character 0x{control[0][0]:02x} at byte {control.start()}.",
+            "Escape it as JSON wants it, or remove it.",
+        )
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        raise RowFault("bad-utf8", f"byte {error.start} of the line is not UTF-8.",
-                       "Save the file as UTF-8.") from None
+        raise RowFault("bad-utf8", f"byte {error.start} of the line is not UTF-8.", "Save the file as UTF-8.") from None
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
-        raise RowFault("too-deep", f"the row is nested more than {MAX_DEPTH} levels deep.",
-                       "Put the inner part into a string.") from None
+        raise RowFault(
+            "too-deep", f"the row is nested more than {MAX_DEPTH} levels deep.", "Put the inner part into a string."
+        ) from None
     except json.JSONDecodeError as error:
-        raise RowFault("not-json", f"not one JSON value: {error.msg.lower()} (character {error.pos}).",
-                       "Write one JSON object a line, nothing after it.") from None
+        raise RowFault(
+            "not-json",
+            f"not one JSON value: {error.msg.lower()} (character {error.pos}).",
+            "Write one JSON object a line, nothing after it.",
+        ) from None
     except ValueError:  # an integer of more digits than Python reads
         raise RowFault("not-a-number", "a number is too large.", "Write it as a string.") from None
     check_depth(value)
     if _LONE.search(json.dumps(value, ensure_ascii=False)):
-        raise RowFault("lone-surrogate", "an escape is one half of a surrogate pair.",
-                       "Write the character itself, or both halves.")
+        raise RowFault(
+            "lone-surrogate",
+            "an escape is one half of a surrogate pair.",
+            "Write the character itself, or both halves.",
+        )
     raise RowFault("not-json", "not JSON.", "Write one JSON object a line.")
 
 

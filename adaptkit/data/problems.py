@@ -53,8 +53,15 @@ class Problem(msgspec.Struct, frozen=True):
     @classmethod
     def at(cls, finding: Finding, file: str | None, line: int | None) -> Problem:
         """A finding, placed."""
-        return cls(rule=finding.rule, message=finding.message, line=line, path=finding.path, file=file,
-                   fix=finding.fix, severity=finding.severity)
+        return cls(
+            rule=finding.rule,
+            message=finding.message,
+            line=line,
+            path=finding.path,
+            file=file,
+            fix=finding.fix,
+            severity=finding.severity,
+        )
 
 
 class ProblemList(Sequence[Problem]):

@@ -65,8 +65,13 @@ class _Answer(msgspec.Struct):
 def worth_it(sources: tuple[Source, ...], rules: DataRules) -> bool:
     """Whether more than one process helps, and can do the same."""
     plain = all(isinstance(source, JsonLines) and not source.compressed for source in sources)
-    return (plain and not rules.record_rules and _cores() >= _PROCESSES and bool(sys.executable)
-            and sum(source.state()[0] for source in sources) >= _LARGE)
+    return (
+        plain
+        and not rules.record_rules
+        and _cores() >= _PROCESSES
+        and bool(sys.executable)
+        and sum(source.state()[0] for source in sources) >= _LARGE
+    )
 
 
 def check_ranges(sources: tuple[JsonLines, ...], rules: DataRules, reader: RowReader, tally: Tally) -> list[FileFacts]:
@@ -135,8 +140,12 @@ def _line_end(path: Path, near: int, size: int) -> int:
 def _start(folder: Path) -> subprocess.Popen[bytes]:
     search = os.pathsep.join(path for path in sys.path if path)
     environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": search}
-    return subprocess.Popen([sys.executable, "-c", f"from {__name__} import main; main()", str(folder)],
-                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from {__name__} import main; main()", str(folder)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=environment,
+    )
 
 
 def _facts(source: JsonLines) -> FileFacts:

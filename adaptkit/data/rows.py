@@ -71,8 +71,11 @@ class RowReader:
             value = dict(row)
             _check_values(value)
         else:
-            raise RowFault("not-an-object", f"the row is a Python {type(row).__name__}, not a mapping.",
-                           "Give mappings or records.")
+            raise RowFault(
+                "not-an-object",
+                f"the row is a Python {type(row).__name__}, not a mapping.",
+                "Give mappings or records.",
+            )
         shape = self._recognise(value)
         findings: list[Finding] = []
         record = shape.read(Node(value, findings))
@@ -86,16 +89,22 @@ class RowReader:
             self.settle(shape)
         if shape is not self.shape:
             was = self.shape.name if self.shape else f"{self.kind} records"
-            raise RowFault("mixed-formats", f"this row looks like {shape.name}, the rows before like {was}.",
-                           "Keep one format in a data set.")
+            raise RowFault(
+                "mixed-formats",
+                f"this row looks like {shape.name}, the rows before like {was}.",
+                "Keep one format in a data set.",
+            )
         return shape
 
     def _held_to_kind(self, record: Record) -> Record:
         if self.kind is None:
             self.kind = record.kind
         if record.kind != self.kind:
-            raise RowFault("mixed-formats", f"this is a {record.kind} record, those before are {self.kind} records.",
-                           "Keep one kind in a data set.")
+            raise RowFault(
+                "mixed-formats",
+                f"this is a {record.kind} record, those before are {self.kind} records.",
+                "Keep one kind in a data set.",
+            )
         return record
 
 
@@ -140,8 +149,12 @@ def _walk(value: object, path: str) -> None:
         if not math.isfinite(value):
             raise RowFault("not-a-number", f"{value} is not JSON.", "Use null, a number or a string.", path)
     elif value is not None and not isinstance(value, int):
-        raise RowFault("not-json", f"a Python {type(value).__name__} has no form in JSON.",
-                       "Convert it first; images are data: URLs.", path)
+        raise RowFault(
+            "not-json",
+            f"a Python {type(value).__name__} has no form in JSON.",
+            "Convert it first; images are data: URLs.",
+            path,
+        )
 
 
 def missing_rows(names: Iterable[str | None]) -> str:

@@ -38,12 +38,20 @@ def _chat(record: ChatRecord, *, needs_answer: bool) -> Iterator[Finding]:
     if not needs_answer:
         return
     if turns[-1].role != "assistant":
-        yield Finding("no-answer", f"$.messages[{len(turns) - 1}].role", "the row does not end with an assistant "
-                      "turn, so there is no answer to learn.", "Add the answer, or remove what follows it.")
+        yield Finding(
+            "no-answer",
+            f"$.messages[{len(turns) - 1}].role",
+            "the row does not end with an assistant turn, so there is no answer to learn.",
+            "Add the answer, or remove what follows it.",
+        )
     answers = [turn for turn in turns if turn.role == "assistant"]
     if answers and all(turn.weight == 0 for turn in answers):
-        yield Finding("nothing-to-learn", "$.messages", "every assistant turn has weight 0.",
-                      "Give one the weight 1, or remove the row.")
+        yield Finding(
+            "nothing-to-learn",
+            "$.messages",
+            "every assistant turn has weight 0.",
+            "Give one the weight 1, or remove the row.",
+        )
 
 
 def _preference(record: PreferenceRecord) -> Iterator[Finding]:
@@ -52,8 +60,12 @@ def _preference(record: PreferenceRecord) -> Iterator[Finding]:
         yield from _contents(turns, f"$.{name}")
         yield from _tool_turns(turns, f"$.{name}")
         if any(turn.role not in ("assistant", "tool") for turn in turns) or turns[-1].role != "assistant":
-            yield Finding("no-answer", f"$.{name}", "an output is assistant turns, with tool turns between at most.",
-                          "Move the other turns to the prompt.")
+            yield Finding(
+                "no-answer",
+                f"$.{name}",
+                "an output is assistant turns, with tool turns between at most.",
+                "Move the other turns to the prompt.",
+            )
     if record.chosen == record.rejected:
         yield Finding("same-answers", "$", "the wanted and the unwanted answer are the same.", "Remove the row.")
 
@@ -62,8 +74,13 @@ def _contents(turns: Sequence[Message], path: str) -> Iterator[Finding]:
     for index, turn in enumerate(turns):
         if turn.content == "" and not turn.tool_calls:
             at_fault = turn.role == "assistant"
-            yield Finding("empty-content", f"{path}[{index}].content", f"this {turn.role} turn is empty.",
-                          "Write its text, or remove it.", "error" if at_fault else "warning")
+            yield Finding(
+                "empty-content",
+                f"{path}[{index}].content",
+                f"this {turn.role} turn is empty.",
+                "Write its text, or remove it.",
+                "error" if at_fault else "warning",
+            )
 
 
 def _tool_turns(turns: Sequence[Message], path: str) -> Iterator[Finding]:
@@ -73,14 +90,21 @@ def _tool_turns(turns: Sequence[Message], path: str) -> Iterator[Finding]:
     for index, turn in enumerate(turns):
         if turn.role == "tool":
             if turn.tool_call_id is None and not calls:
-                yield Finding("tool-reply", f"{path}[{index}]", "this tool turn answers no call.",
-                              "Put the assistant turn with the call before it.")
+                yield Finding(
+                    "tool-reply",
+                    f"{path}[{index}]",
+                    "this tool turn answers no call.",
+                    "Put the assistant turn with the call before it.",
+                )
             elif turn.tool_call_id not in calls and None not in calls and turn.tool_call_id is not None:
-                yield Finding("tool-reply", f"{path}[{index}].tool_call_id", "no open call has this id.",
-                              "Use the id of the call that it answers.")
+                yield Finding(
+                    "tool-reply",
+                    f"{path}[{index}].tool_call_id",
+                    "no open call has this id.",
+                    "Use the id of the call that it answers.",
+                )
             elif calls:
-                calls.remove(turn.tool_call_id if turn.tool_call_id in calls else
-                             None if None in calls else calls[0])
+                calls.remove(turn.tool_call_id if turn.tool_call_id in calls else None if None in calls else calls[0])
             continue
         if calls:
             yield _unanswered(path, asked)
@@ -88,8 +112,12 @@ def _tool_turns(turns: Sequence[Message], path: str) -> Iterator[Finding]:
 
 
 def _unanswered(path: str, index: int) -> Finding:
-    return Finding("tool-reply", f"{path}[{index}].tool_calls", "a call is not answered before the conversation "
-                   "goes on.", "Add a tool turn with its id after it.")
+    return Finding(
+        "tool-reply",
+        f"{path}[{index}].tool_calls",
+        "a call is not answered before the conversation goes on.",
+        "Add a tool turn with its id after it.",
+    )
 
 
 def _undeclared(record: ChatRecord) -> Iterator[Finding]:
@@ -97,5 +125,10 @@ def _undeclared(record: ChatRecord) -> Iterator[Finding]:
     for index, turn in enumerate(record.messages):
         for position, call in enumerate(turn.tool_calls):
             if call.name not in declared:
-                yield Finding("tool-undeclared", f"$.messages[{index}].tool_calls[{position}].function.name",
-                              "the row's tools do not declare this function.", "Add it to tools.", "warning")
+                yield Finding(
+                    "tool-undeclared",
+                    f"$.messages[{index}].tool_calls[{position}].function.name",
+                    "the row's tools do not declare this function.",
+                    "Add it to tools.",
+                    "warning",
+                )

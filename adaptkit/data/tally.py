@@ -63,8 +63,13 @@ class Tally:
         plain_hash: Hash of a plain row; that of the struct depends on where its type lies in memory.
     """
 
-    def __init__(self, rules: DataRules, reader: RowReader, keep: Callable[[Record], bool] | None = None,
-                 plain_hash: Callable[[PlainRow], int] = hash) -> None:
+    def __init__(
+        self,
+        rules: DataRules,
+        reader: RowReader,
+        keep: Callable[[Record], bool] | None = None,
+        plain_hash: Callable[[PlainRow], int] = hash,
+    ) -> None:
         self.problems = ProblemList()
         self.lines = 0  # of the present file
         self._rules, self._reader, self._keep, self._plain_hash = rules, reader, keep, plain_hash
@@ -101,8 +106,15 @@ class Tally:
     def leave(self, hashes: Path) -> TallyState:
         """The figures so far as plain values, for `merge` in another process; the hashes go to a file."""
         self._hashes.save(str(hashes))
-        return TallyState(self._rows, self._turn_count, self._text_bytes, dict(self._roles), dict(self._secrets),
-                          self._turns.state(), self._characters.state())
+        return TallyState(
+            self._rows,
+            self._turn_count,
+            self._text_bytes,
+            dict(self._roles),
+            dict(self._secrets),
+            self._turns.state(),
+            self._characters.state(),
+        )
 
     def merge(self, state: TallyState, hashes: Path) -> None:
         """Add what another process left."""
@@ -226,8 +238,16 @@ class Tally:
         for position, kind in find_secrets(block):
             self._secrets[kind] += 1
             line = first_line + block.count(b"\n", 0, position)
-            self._note(Finding("secret", "$", f"this looks like a live credential ({kind}).",
-                               "Revoke it, and take it out: models repeat what they learn.", "warning"), line)
+            self._note(
+                Finding(
+                    "secret",
+                    "$",
+                    f"this looks like a live credential ({kind}).",
+                    "Revoke it, and take it out: models repeat what they learn.",
+                    "warning",
+                ),
+                line,
+            )
 
     def _note(self, finding: Finding, line: int) -> None:
         self.problems.append(Problem.at(finding, self._file, line))

@@ -26,9 +26,13 @@ def chat(*turns: tuple[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def call(*ids: str | None) -> dict[str, Any]:
-    return {"role": "assistant", "tool_calls": [
-        {"type": "function", "function": {"name": "f", "arguments": "{}"}, **({"id": one} if one else {})}
-        for one in ids]}
+    return {
+        "role": "assistant",
+        "tool_calls": [
+            {"type": "function", "function": {"name": "f", "arguments": "{}"}, **({"id": one} if one else {})}
+            for one in ids
+        ],
+    }
 
 
 def reply(to: str | None) -> dict[str, Any]:
@@ -43,26 +47,31 @@ def rules_of(report: Report, *, warnings: bool = False) -> list[tuple[str, str]]
     return [(p.rule, p.path) for p in report.problems if warnings or p.severity == "error"]
 
 
-@pytest.mark.parametrize(("row", "expected"), [
-    (GOOD, []),
-    (chat(("user", "q")), [("no-answer", "$.messages[0].role")]),
-    (chat(("assistant", "a"), ("user", "q")), [("no-answer", "$.messages[1].role")]),
-    (chat(("user", "q"), ("assistant", "")), [("empty-content", "$.messages[1].content")]),
-    ({"messages": [{"role": "user", "content": "q"}, {**END, "weight": 0}]}, [("nothing-to-learn", "$.messages")]),
-    ({"messages": [{**END, "weight": 0}, END]}, []),
-    ({"messages": [call("a", "b"), reply("b"), reply("a"), END]}, []),
-    ({"messages": [call(None), reply(None), END]}, []),
-    ({"messages": [call("a")]}, []),
-    ({"messages": [call("a"), END]}, [("tool-reply", "$.messages[0].tool_calls")]),
-    ({"messages": [call("a", "b"), reply("a"), END]}, [("tool-reply", "$.messages[0].tool_calls")]),
-    ({"messages": [call("a"), reply("x"), END]}, [("tool-reply", "$.messages[1].tool_call_id"),
-                                                   ("tool-reply", "$.messages[0].tool_calls")]),
-    ({"messages": [reply("x"), END]}, [("tool-reply", "$.messages[0].tool_call_id")]),
-    ({"prompt": "q", "chosen": "a", "rejected": "a"}, [("same-answers", "$")]),
-    ({"prompt": "q", "chosen": [{"role": "user", "content": "a"}], "rejected": "b"}, [("no-answer", "$.chosen")]),
-    ({"prompt": "q", "completion": ""}, [("empty-content", "$.completion")]),
-    ({"text": ""}, [("empty-content", "$.text")]),
-])
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (GOOD, []),
+        (chat(("user", "q")), [("no-answer", "$.messages[0].role")]),
+        (chat(("assistant", "a"), ("user", "q")), [("no-answer", "$.messages[1].role")]),
+        (chat(("user", "q"), ("assistant", "")), [("empty-content", "$.messages[1].content")]),
+        ({"messages": [{"role": "user", "content": "q"}, {**END, "weight": 0}]}, [("nothing-to-learn", "$.messages")]),
+        ({"messages": [{**END, "weight": 0}, END]}, []),
+        ({"messages": [call("a", "b"), reply("b"), reply("a"), END]}, []),
+        ({"messages": [call(None), reply(None), END]}, []),
+        ({"messages": [call("a")]}, []),
+        ({"messages": [call("a"), END]}, [("tool-reply", "$.messages[0].tool_calls")]),
+        ({"messages": [call("a", "b"), reply("a"), END]}, [("tool-reply", "$.messages[0].tool_calls")]),
+        (
+            {"messages": [call("a"), reply("x"), END]},
+            [("tool-reply", "$.messages[1].tool_call_id"), ("tool-reply", "$.messages[0].tool_calls")],
+        ),
+        ({"messages": [reply("x"), END]}, [("tool-reply", "$.messages[0].tool_call_id")]),
+        ({"prompt": "q", "chosen": "a", "rejected": "a"}, [("same-answers", "$")]),
+        ({"prompt": "q", "chosen": [{"role": "user", "content": "a"}], "rejected": "b"}, [("no-answer", "$.chosen")]),
+        ({"prompt": "q", "completion": ""}, [("empty-content", "$.completion")]),
+        ({"text": ""}, [("empty-content", "$.text")]),
+    ],
+)
 def test_common_rules(row: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     assert rules_of(Dataset.of([row]).check()) == expected
 
@@ -77,8 +86,9 @@ def test_rules_of_a_backend() -> None:
     assert rules_of(data.check(rules=DataRules(kinds=frozenset({"text"})))) == [("wrong-kind", "$")]
     assert rules_of(data.check(rules=DataRules(record_rules=(short,)))) == [("too-short", "$")] * 3
     assert not rules_of(Dataset.of([chat(("user", "q"))]).check(rules=DataRules(needs_answer=False)))
-    assert rules_of(Dataset.of([chat(("developer", "d"), ("assistant", "a"))]).check(
-        rules=DataRules(format="mistral"))) == [("cannot-express", "$.messages[0].role")]
+    assert rules_of(
+        Dataset.of([chat(("developer", "d"), ("assistant", "a"))]).check(rules=DataRules(format="mistral"))
+    ) == [("cannot-express", "$.messages[0].role")]
 
 
 def test_too_large(tmp_path: Path) -> None:
@@ -104,20 +114,28 @@ def test_figures() -> None:
 
 def test_equal_rows_are_duplicates_however_they_are_spelled(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    spelled = ['{"messages":[{"role":"user","content":"\\u0071é"},{"role":"assistant","content":"a"}]}',
-               '{"messages": [{"content": "qé", "role": "user"}, {"role": "assistant", "content": "a"}], "tools": []}',
-               json.dumps(chat(("user", "qé"), ("assistant", "a")), indent=None),
-               json.dumps({"messages": [{"role": "user", "content": [{"type": "text", "text": "qé"}]}, END]})]
+    spelled = [
+        '{"messages":[{"role":"user","content":"\\u0071é"},{"role":"assistant","content":"a"}]}',
+        '{"messages": [{"content": "qé", "role": "user"}, {"role": "assistant", "content": "a"}], "tools": []}',
+        json.dumps(chat(("user", "qé"), ("assistant", "a")), indent=None),
+        json.dumps({"messages": [{"role": "user", "content": [{"type": "text", "text": "qé"}]}, END]}),
+    ]
     path.write_text("\n".join(spelled))
     assert Dataset.open(path).check().stats.duplicates == 3
 
 
 # A key in a test must not look like one to those who scan repositories.
-KEYS = {"anthropic-key": "sk-ant-" + "api03-" + "aB3" * 10, "openai-key": "sk-" + "proj-" + "aB3" * 10,
-        "aws-access-key": "AKI" + "A" + "B3" * 8, "github-token": "gh" + "p_" + "aB3" * 12,
-        "slack-token": "xox" + "b-" + "12345-" * 4, "google-key": "AI" + "za" + "Sy9_x" * 7,
-        "huggingface-token": "h" + "f_" + "aB3" * 11, "stripe-key": "sk_" + "live_" + "aB3" * 8,
-        "private-key": "-----BEGIN " + "RSA PRIVATE KEY-----"}
+KEYS = {
+    "anthropic-key": "sk-ant-" + "api03-" + "aB3" * 10,
+    "openai-key": "sk-" + "proj-" + "aB3" * 10,
+    "aws-access-key": "AKI" + "A" + "B3" * 8,
+    "github-token": "gh" + "p_" + "aB3" * 12,
+    "slack-token": "xox" + "b-" + "12345-" * 4,
+    "google-key": "AI" + "za" + "Sy9_x" * 7,
+    "huggingface-token": "h" + "f_" + "aB3" * 11,
+    "stripe-key": "sk_" + "live_" + "aB3" * 8,
+    "private-key": "-----BEGIN " + "RSA PRIVATE KEY-----",
+}
 
 
 @pytest.mark.parametrize(("kind", "key"), KEYS.items(), ids=KEYS)
@@ -145,8 +163,13 @@ def test_ordinary_words_are_no_keys() -> None:
     assert not list(find_secrets(text))
 
 
-plain = st.lists(st.tuples(st.sampled_from(["system", "user", "assistant", "developer", "tool", "usr"]),
-                           st.text(st.characters(exclude_categories=["Cs"]), max_size=6)), max_size=3)
+plain = st.lists(
+    st.tuples(
+        st.sampled_from(["system", "user", "assistant", "developer", "tool", "usr"]),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+    ),
+    max_size=3,
+)
 
 
 @settings(max_examples=150)
@@ -154,12 +177,17 @@ plain = st.lists(st.tuples(st.sampled_from(["system", "user", "assistant", "deve
 def test_both_lanes_say_the_same(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     path = tmp_path_factory.mktemp("lanes") / "a.jsonl"
     values = [chat(*turns) for turns, _, _ in rows]
-    path.write_text("\n".join(json.dumps(value, ensure_ascii=escape, separators=(",", ":") if dense else None)
-                              for value, (_, escape, dense) in zip(values, rows, strict=True)))
+    path.write_text(
+        "\n".join(
+            json.dumps(value, ensure_ascii=escape, separators=(",", ":") if dense else None)
+            for value, (_, escape, dense) in zip(values, rows, strict=True)
+        )
+    )
     fast, slow = Dataset.open(path), Dataset.of(values)
     one, two = fast.check(), slow.check()
     assert [(p.rule, p.line, p.path, p.message) for p in one.problems if p.rule != "no-rows"] == [
-        (p.rule, p.line, p.path, p.message) for p in two.problems if p.rule != "no-rows"]
+        (p.rule, p.line, p.path, p.message) for p in two.problems if p.rule != "no-rows"
+    ]
     assert msgspec.structs.replace(one.stats, files=()) == two.stats
     if one.ok:
         assert list(fast) == list(slow)
@@ -176,8 +204,9 @@ def test_a_key_twice_is_found_in_the_midst_of_plain_rows(tmp_path: Path) -> None
 def test_ranges_of_bytes_in_two_processes_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "c.jsonl"]
     for number, path in enumerate(paths):
-        rows = [json.dumps(chat(("user", f"{number} {n % 450} é\n"), ("assistant", "a" * (n % 90))))
-                for n in range(2000)]
+        rows = [
+            json.dumps(chat(("user", f"{number} {n % 450} é\n"), ("assistant", "a" * (n % 90)))) for n in range(2000)
+        ]
         leak = json.dumps(chat(("user", KEYS["openai-key"]), ("assistant", "a")))
         rows[1990:1990] = ["", "{", leak, '{"text": "a"}']
         path.write_text("\n".join(rows) + "\n" * (number % 2))
@@ -206,8 +235,10 @@ def test_one_process_does_it_all_when_no_other_can_start(tmp_path: Path, monkeyp
 @pytest.mark.parametrize("size", [16, 61, 4096])
 def test_the_size_of_blocks_is_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(json.dumps(chat(("user", "q" * n), ("assistant", "é")))
-                                                   for n in range(60)).encode())
+    path.write_bytes(
+        b"\xef\xbb\xbf"
+        + "\r\n".join(json.dumps(chat(("user", "q" * n), ("assistant", "é"))) for n in range(60)).encode()
+    )
     expected = Dataset.open(path).check()
     monkeypatch.setattr(reading, "_BLOCK", size)
     report = Dataset.open(path).check()
@@ -284,8 +315,15 @@ def test_memory_is_bounded(tmp_path: Path, bad: bool) -> None:
     path = tmp_path / "a.jsonl"
     with path.open("w") as file:
         for number in range(60_000):
-            file.write(json.dumps(chat(("user", f"question {number} " + "x" * 100),
-                                       ("assistant" if not bad or number % 2 else "bot", "a" * 40))) + "\n")
+            file.write(
+                json.dumps(
+                    chat(
+                        ("user", f"question {number} " + "x" * 100),
+                        ("assistant" if not bad or number % 2 else "bot", "a" * 40),
+                    )
+                )
+                + "\n"
+            )
     code = """
 import sys
 from adaptkit.data import Dataset

@@ -38,10 +38,15 @@ def test_files_globs_gzip_and_parquet_hold_the_same_rows(tmp_path: Path) -> None
     write(tmp_path / "part-1.jsonl", rows[:3])
     (tmp_path / "one.jsonl.gz").write_bytes(gzip.compress(one.read_bytes()))
     parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "one.parquet")
-    prints = {Dataset.open(one).fingerprint, Dataset.open(tmp_path / "part-*.jsonl").fingerprint,
-              Dataset.open(tmp_path / "one.jsonl.gz").fingerprint, Dataset.open(tmp_path / "one.parquet").fingerprint,
-              Dataset.open(tmp_path / "part-1.jsonl", tmp_path / "part-2.jsonl").fingerprint,
-              Dataset.of(rows).fingerprint, Dataset.of(list(Dataset.open(one))).fingerprint}
+    prints = {
+        Dataset.open(one).fingerprint,
+        Dataset.open(tmp_path / "part-*.jsonl").fingerprint,
+        Dataset.open(tmp_path / "one.jsonl.gz").fingerprint,
+        Dataset.open(tmp_path / "one.parquet").fingerprint,
+        Dataset.open(tmp_path / "part-1.jsonl", tmp_path / "part-2.jsonl").fingerprint,
+        Dataset.of(rows).fingerprint,
+        Dataset.of(list(Dataset.open(one))).fingerprint,
+    }
     assert len(prints) == 1
     report = Dataset.open(tmp_path / "one.parquet").check()
     assert report.ok
@@ -61,10 +66,17 @@ def test_a_generator_is_read_once_and_kept() -> None:
     assert len(data) == len(list(data)) == 3
 
 
-@pytest.mark.parametrize(("name", "content", "words"), [
-    ("missing.jsonl", None, "there is no file"), ("a.csv", b"a,b", r"\.csv files are not read"),
-    ("a.jsonl.gz", b"not gzip", "cannot be read"), ("a.jsonl.gz", gzip.compress(b'{"text": "abc"}')[:-9], "cannot be"),
-    ("a.parquet", b"PAR1 no", "cannot be read"), ("nothing-*.jsonl", None, "no file matches")])
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("missing.jsonl", None, "there is no file"),
+        ("a.csv", b"a,b", r"\.csv files are not read"),
+        ("a.jsonl.gz", b"not gzip", "cannot be read"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "abc"}')[:-9], "cannot be"),
+        ("a.parquet", b"PAR1 no", "cannot be read"),
+        ("nothing-*.jsonl", None, "no file matches"),
+    ],
+)
 def test_files_that_cannot_be_read_say_why(tmp_path: Path, name: str, content: bytes | None, words: str) -> None:
     path = tmp_path / name
     if content is not None:
@@ -104,10 +116,15 @@ def test_a_file_with_a_glob_in_its_name_is_opened_as_it_is(tmp_path: Path) -> No
     assert len(Dataset.open(write(tmp_path / "a[1].jsonl", [chat(1)]))) == 1
 
 
-@given(rows=st.lists(st.integers(0, 40), min_size=1, max_size=60), more=st.lists(st.integers(0, 60), max_size=20),
-       share=st.floats(0.05, 0.95), seed=st.integers(0, 5))
-def test_a_split_is_a_partition_stable_under_additions(rows: list[int], more: list[int], share: float,
-                                                       seed: int) -> None:
+@given(
+    rows=st.lists(st.integers(0, 40), min_size=1, max_size=60),
+    more=st.lists(st.integers(0, 60), max_size=20),
+    share=st.floats(0.05, 0.95),
+    seed=st.integers(0, 5),
+)
+def test_a_split_is_a_partition_stable_under_additions(
+    rows: list[int], more: list[int], share: float, seed: int
+) -> None:
     train, test = (list(part) for part in Dataset.of([chat(row) for row in rows]).split(share, seed))
     assert len(train) + len(test) == len(rows)
     assert not {record.messages for record in train} & {record.messages for record in test}
@@ -190,9 +207,16 @@ def test_a_full_disk_and_a_missing_folder_are_data_errors(tmp_path: Path) -> Non
         Dataset.of([chat(1)]).write(full)
 
 
-@pytest.mark.parametrize(("row", "rule"), [
-    ({"text": float("nan")}, "not-a-number"), ({"text": "\ud800"}, "lone-surrogate"), ({"text": b"x"}, "not-json"),
-    ({"text": "a", 1: "b"}, "not-json"), ("text", "not-an-object")])
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        ({"text": float("nan")}, "not-a-number"),
+        ({"text": "\ud800"}, "lone-surrogate"),
+        ({"text": b"x"}, "not-json"),
+        ({"text": "a", 1: "b"}, "not-json"),
+        ("text", "not-an-object"),
+    ],
+)
 def test_rows_from_python_are_held_to_what_json_can_say(row: Any, rule: str) -> None:
     assert rule == Dataset.of([row]).check().problems[0].rule
 

@@ -26,59 +26,142 @@ def assistant(text: str, **more: Any) -> Message:
     return Message(role="assistant", content=text, **more)
 
 
-CALL = {"role": "assistant", "tool_calls": [
-    {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": [1, 2.5]}'}}]}
+CALL = {
+    "role": "assistant",
+    "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": [1, 2.5]}'}}],
+}
 ROWS = {
-    "openai": ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 1}],
-                "answer_key": 7},
-               ChatRecord((user("a"), assistant("b", weight=1.0)), extra={"answer_key": 7}), "openai"),
-    "openai parts": ({"messages": [{"role": "user", "content": [
-        {"type": "text", "text": "a"},
-        {"type": "image_url", "image_url": {"url": "https://x.org/i", "detail": "low"}}]},
-        {"role": "assistant", "content": [{"type": "text", "text": "b"}], "refusal": None}]},
-        ChatRecord((Message(role="user", content=(TextPart(text="a"), ImagePart(url="https://x.org/i", detail="low"))),
-                    assistant("b"))), "openai"),
-    "openai tools": ({"messages": [{"role": "user", "content": "a"}, CALL,
-                                   {"role": "tool", "tool_call_id": "c1", "content": "3"}],
-                      "tools": [{"type": "function", "function": {"name": "f"}}], "parallel_tool_calls": False},
-                     ChatRecord((user("a"), Message(role="assistant", tool_calls=(
-                         ToolCall(name="f", arguments={"a": [1, 2.5]}, id="c1"),)),
-                         Message(role="tool", content="3", tool_call_id="c1")),
-                         ({"type": "function", "function": {"name": "f"}},), parallel_tool_calls=False), "openai"),
-    "openai preference": ({"input": {"messages": [{"role": "user", "content": "q"}], "tools": []},
-                           "preferred_output": [{"role": "assistant", "content": "+"}],
-                           "non_preferred_output": [{"role": "assistant", "content": "-"}]},
-                          PreferenceRecord((user("q"),), (assistant("+"),), (assistant("-"),)), "openai"),
-    "trl preference": ({"prompt": [{"role": "user", "content": "q"}], "chosen": [{"role": "assistant", "content": "+"}],
-                        "rejected": [{"role": "assistant", "content": "-"}]},
-                       PreferenceRecord((user("q"),), (assistant("+"),), (assistant("-"),)), "trl"),
-    "trl preference strings": ({"prompt": "q", "chosen": "+", "rejected": "-"},
-                               PreferenceRecord((user("q"),), (assistant("+"),), (assistant("-"),)), "trl"),
-    "trl completion": ({"prompt": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "w"}],
-                        "completion": [{"role": "assistant", "content": "a"}]},
-                       ChatRecord((user("q"), assistant("w", weight=0.0), assistant("a"))), "trl"),
+    "openai": (
+        {
+            "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 1}],
+            "answer_key": 7,
+        },
+        ChatRecord((user("a"), assistant("b", weight=1.0)), extra={"answer_key": 7}),
+        "openai",
+    ),
+    "openai parts": (
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "a"},
+                        {"type": "image_url", "image_url": {"url": "https://x.org/i", "detail": "low"}},
+                    ],
+                },
+                {"role": "assistant", "content": [{"type": "text", "text": "b"}], "refusal": None},
+            ]
+        },
+        ChatRecord(
+            (
+                Message(role="user", content=(TextPart(text="a"), ImagePart(url="https://x.org/i", detail="low"))),
+                assistant("b"),
+            )
+        ),
+        "openai",
+    ),
+    "openai tools": (
+        {
+            "messages": [
+                {"role": "user", "content": "a"},
+                CALL,
+                {"role": "tool", "tool_call_id": "c1", "content": "3"},
+            ],
+            "tools": [{"type": "function", "function": {"name": "f"}}],
+            "parallel_tool_calls": False,
+        },
+        ChatRecord(
+            (
+                user("a"),
+                Message(role="assistant", tool_calls=(ToolCall(name="f", arguments={"a": [1, 2.5]}, id="c1"),)),
+                Message(role="tool", content="3", tool_call_id="c1"),
+            ),
+            ({"type": "function", "function": {"name": "f"}},),
+            parallel_tool_calls=False,
+        ),
+        "openai",
+    ),
+    "openai preference": (
+        {
+            "input": {"messages": [{"role": "user", "content": "q"}], "tools": []},
+            "preferred_output": [{"role": "assistant", "content": "+"}],
+            "non_preferred_output": [{"role": "assistant", "content": "-"}],
+        },
+        PreferenceRecord((user("q"),), (assistant("+"),), (assistant("-"),)),
+        "openai",
+    ),
+    "trl preference": (
+        {
+            "prompt": [{"role": "user", "content": "q"}],
+            "chosen": [{"role": "assistant", "content": "+"}],
+            "rejected": [{"role": "assistant", "content": "-"}],
+        },
+        PreferenceRecord((user("q"),), (assistant("+"),), (assistant("-"),)),
+        "trl",
+    ),
+    "trl preference strings": (
+        {"prompt": "q", "chosen": "+", "rejected": "-"},
+        PreferenceRecord((user("q"),), (assistant("+"),), (assistant("-"),)),
+        "trl",
+    ),
+    "trl completion": (
+        {
+            "prompt": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "w"}],
+            "completion": [{"role": "assistant", "content": "a"}],
+        },
+        ChatRecord((user("q"), assistant("w", weight=0.0), assistant("a"))),
+        "trl",
+    ),
     "completion": ({"prompt": "q", "completion": " a"}, CompletionRecord("q", " a"), "prompt-completion"),
     "text": ({"text": "t", "source": "s"}, TextRecord("t", {"source": "s"}), "text"),
-    "sharegpt": ({"id": "1", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
-                 ChatRecord((user("q"), assistant("a")), extra={"id": "1"}), "sharegpt"),
-    "alpaca": ({"instruction": "do", "input": "this", "output": "done"},
-               ChatRecord((user("do\n\nthis"), assistant("done"))), "alpaca"),
-    "bedrock": ({"schemaVersion": "bedrock-conversation-2024", "system": [{"text": "s"}],
-                 "messages": [{"role": "user", "content": [{"text": "q"}]},
-                              {"role": "assistant", "content": [{"text": "a"}]}]},
-                ChatRecord((Message(role="system", content="s"), user("q"), assistant("a"))), "bedrock"),
-    "vertex": ({"systemInstruction": {"role": "system", "parts": [{"text": "s"}]},
-                "contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": [{"text": "a"}]}]},
-               ChatRecord((Message(role="system", content="s"), user("q"), assistant("a"))), "vertex"),
+    "sharegpt": (
+        {"id": "1", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+        ChatRecord((user("q"), assistant("a")), extra={"id": "1"}),
+        "sharegpt",
+    ),
+    "alpaca": (
+        {"instruction": "do", "input": "this", "output": "done"},
+        ChatRecord((user("do\n\nthis"), assistant("done"))),
+        "alpaca",
+    ),
+    "bedrock": (
+        {
+            "schemaVersion": "bedrock-conversation-2024",
+            "system": [{"text": "s"}],
+            "messages": [
+                {"role": "user", "content": [{"text": "q"}]},
+                {"role": "assistant", "content": [{"text": "a"}]},
+            ],
+        },
+        ChatRecord((Message(role="system", content="s"), user("q"), assistant("a"))),
+        "bedrock",
+    ),
+    "vertex": (
+        {
+            "systemInstruction": {"role": "system", "parts": [{"text": "s"}]},
+            "contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": [{"text": "a"}]}],
+        },
+        ChatRecord((Message(role="system", content="s"), user("q"), assistant("a"))),
+        "vertex",
+    ),
 }
 REFUSED = {
     "role": ({"messages": [{"role": "usr", "content": "a"}]}, "unknown-role", "$.messages[0].role"),
-    "function role": ({"messages": [{"role": "function", "name": "f", "content": "a"}]}, "deprecated-functions",
-                      "$.messages[0].role"),
-    "functions": ({"messages": [{"role": "user", "content": "a"}], "functions": [{"name": "f"}]},
-                  "deprecated-functions", "$.functions"),
-    "function_call": ({"messages": [{"role": "assistant", "content": "", "function_call": {"name": "f"}}]},
-                      "deprecated-functions", "$.messages[0].function_call"),
+    "function role": (
+        {"messages": [{"role": "function", "name": "f", "content": "a"}]},
+        "deprecated-functions",
+        "$.messages[0].role",
+    ),
+    "functions": (
+        {"messages": [{"role": "user", "content": "a"}], "functions": [{"name": "f"}]},
+        "deprecated-functions",
+        "$.functions",
+    ),
+    "function_call": (
+        {"messages": [{"role": "assistant", "content": "", "function_call": {"name": "f"}}]},
+        "deprecated-functions",
+        "$.messages[0].function_call",
+    ),
     "no messages": ({"messages": []}, "no-messages", "$.messages"),
     "messages no array": ({"messages": {"role": "user"}}, "wrong-type", "$.messages"),
     "message no object": ({"messages": ["a"]}, "wrong-type", "$.messages[0]"),
@@ -86,30 +169,65 @@ REFUSED = {
     "content missing": ({"messages": [{"role": "user"}]}, "missing-key", "$.messages[0].content"),
     "role missing": ({"messages": [{"content": "a"}]}, "missing-key", "$.messages[0].role"),
     "other key": ({"messages": [{"role": "user", "content": "a", "mood": "x"}]}, "unknown-key", "$.messages[0].mood"),
-    "weight on user": ({"messages": [{"role": "user", "content": "a", "weight": 1}]}, "weight",
-                       "$.messages[0].weight"),
-    "weight half": ({"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]}, "weight",
-                    "$.messages[0].weight"),
-    "weight boolean": ({"messages": [{"role": "assistant", "content": "a", "weight": True}]}, "weight",
-                       "$.messages[0].weight"),
-    "arguments": ({"messages": [{"role": "assistant", "tool_calls": [{"function": {
-        "name": "f", "arguments": "{'a': 1}"}}]}]}, "tool-arguments",
-        "$.messages[0].tool_calls[0].function.arguments"),
-    "arguments list": ({"messages": [{"role": "assistant", "tool_calls": [{"function": {
-        "name": "f", "arguments": "[1]"}}]}]}, "tool-arguments", "$.messages[0].tool_calls[0].function.arguments"),
-    "image on assistant": ({"messages": [{"role": "assistant", "content": [
-        {"type": "image_url", "image_url": {"url": "https://x.org/i"}}]}]}, "media-role", "$.messages[0].content"),
-    "image file": ({"messages": [{"role": "user", "content": [
-        {"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]}, "image-url",
-        "$.messages[0].content[0].image_url.url"),
-    "part": ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "unknown-part",
-             "$.messages[0].content[0].type"),
-    "tool": ({"messages": [{"role": "user", "content": "a"}], "tools": [{"type": "function"}]}, "tool-definition",
-             "$.tools[0]"),
-    "sharegpt tool": ({"conversations": [{"from": "function_call", "value": "{}"}]}, "unknown-role",
-                      "$.conversations[0].from"),
-    "sharegpt weight": ({"conversations": [{"from": "gpt", "value": "a", "weight": 0}]}, "unknown-key",
-                        "$.conversations[0].weight"),
+    "weight on user": ({"messages": [{"role": "user", "content": "a", "weight": 1}]}, "weight", "$.messages[0].weight"),
+    "weight half": (
+        {"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]},
+        "weight",
+        "$.messages[0].weight",
+    ),
+    "weight boolean": (
+        {"messages": [{"role": "assistant", "content": "a", "weight": True}]},
+        "weight",
+        "$.messages[0].weight",
+    ),
+    "arguments": (
+        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{'a': 1}"}}]}]},
+        "tool-arguments",
+        "$.messages[0].tool_calls[0].function.arguments",
+    ),
+    "arguments list": (
+        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[1]"}}]}]},
+        "tool-arguments",
+        "$.messages[0].tool_calls[0].function.arguments",
+    ),
+    "image on assistant": (
+        {
+            "messages": [
+                {"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": "https://x.org/i"}}]}
+            ]
+        },
+        "media-role",
+        "$.messages[0].content",
+    ),
+    "image file": (
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}
+            ]
+        },
+        "image-url",
+        "$.messages[0].content[0].image_url.url",
+    ),
+    "part": (
+        {"messages": [{"role": "user", "content": [{"type": "video"}]}]},
+        "unknown-part",
+        "$.messages[0].content[0].type",
+    ),
+    "tool": (
+        {"messages": [{"role": "user", "content": "a"}], "tools": [{"type": "function"}]},
+        "tool-definition",
+        "$.tools[0]",
+    ),
+    "sharegpt tool": (
+        {"conversations": [{"from": "function_call", "value": "{}"}]},
+        "unknown-role",
+        "$.conversations[0].from",
+    ),
+    "sharegpt weight": (
+        {"conversations": [{"from": "gpt", "value": "a", "weight": 0}]},
+        "unknown-key",
+        "$.conversations[0].weight",
+    ),
     "alpaca history": ({"instruction": "a", "output": "b", "history": [["c", "d"]]}, "unknown-key", "$.history"),
     "completion mixed": ({"prompt": "q", "completion": 1}, "wrong-type", "$.completion"),
 }
@@ -136,7 +254,11 @@ def test_arguments_as_text_and_as_an_object_are_the_same() -> None:
 def test_every_problem_of_a_row_is_named_at_once() -> None:
     row = {"messages": [{"role": "usr", "content": 1}, {"role": "assistant", "content": "a", "weight": 2, "x": 1}]}
     assert [problem.path for problem in Dataset.of([row]).check().problems] == [
-        "$.messages[0].role", "$.messages[0].content", "$.messages[1].x", "$.messages[1].weight"]
+        "$.messages[0].role",
+        "$.messages[0].content",
+        "$.messages[1].x",
+        "$.messages[1].weight",
+    ]
 
 
 def test_a_file_of_mixed_formats_names_the_line(tmp_path: Path) -> None:
@@ -159,7 +281,8 @@ def test_what_a_format_writes_reads_back_equal(name: str, data: st.DataObject) -
             Dataset.of(records).write(target, name)
         assert not target.getvalue()
         assert {problem.line for problem in caught.value.problems} == {
-            number for number, record in enumerate(records, 1) if any(unwritable(record, form))}
+            number for number, record in enumerate(records, 1) if any(unwritable(record, form))
+        }
         return
     written = Dataset.of(records).write(target, name)
     again = Dataset.of(_rows(target.getvalue()), format=name)
@@ -173,10 +296,12 @@ def test_what_a_format_writes_reads_back_equal(name: str, data: st.DataObject) -
 @given(record=some.plain_chats)
 def test_plain_conversations_are_carried_by_every_chat_format_that_has_room(name: str, record: ChatRecord) -> None:
     roles = [turn.role for turn in record.messages]
-    fits = {"alpaca": roles in (["user", "assistant"], ["system", "user", "assistant"]),
-            "bedrock": "system" not in roles[roles.count("system"):] and roles[: roles.count("system")] == ["system"]
-            * roles.count("system"),
-            "vertex": roles.count("system") <= 1 and "system" not in roles[1:]}.get(name, True)
+    fits = {
+        "alpaca": roles in (["user", "assistant"], ["system", "user", "assistant"]),
+        "bedrock": "system" not in roles[roles.count("system") :]
+        and roles[: roles.count("system")] == ["system"] * roles.count("system"),
+        "vertex": roles.count("system") <= 1 and "system" not in roles[1:],
+    }.get(name, True)
     if name in ("bedrock", "vertex") and set(roles) == {"system"}:
         fits = False
     if name == "alpaca" and roles[0] == "system" and not record.messages[0].content:
@@ -188,10 +313,17 @@ def _rows(data: bytes) -> list[Any]:
     return [msgspec.json.decode(line) for line in data.splitlines()]
 
 
-@pytest.mark.parametrize(("name", "message"), [
-    ("sharegpt", assistant("a", weight=0.0)), ("alpaca", assistant("a", weight=0.0)),
-    ("trl", assistant("a", weight=0.0)), ("bedrock", assistant("a", weight=0.0)),
-    ("mistral", Message(role="developer", content="a")), ("sharegpt", Message(role="user", content="a", name="n"))])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sharegpt", assistant("a", weight=0.0)),
+        ("alpaca", assistant("a", weight=0.0)),
+        ("trl", assistant("a", weight=0.0)),
+        ("bedrock", assistant("a", weight=0.0)),
+        ("mistral", Message(role="developer", content="a")),
+        ("sharegpt", Message(role="user", content="a", name="n")),
+    ],
+)
 def test_what_has_no_place_is_refused_on_every_row(name: str, message: Message, tmp_path: Path) -> None:
     target = tmp_path / "out.jsonl"
     with pytest.raises(DataError, match="without loss") as caught:

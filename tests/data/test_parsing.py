@@ -61,7 +61,7 @@ FINE = {
     "null-key": GOOD[:-1] + b',"tools":null}',
     "slash": in_text(rb"a\/b"),
     "escaped-key": GOOD.replace(b'"role"', rb'"r\u006fle"'),
-    "looks-like-a-key": in_text(rb'\": \"role\": '),
+    "looks-like-a-key": in_text(rb"\": \"role\": "),
     "backslashes": in_text(rb"\\\" \\"),
     "big-integer": DEEP % b"123456789012345678901234567890",
 }
@@ -99,9 +99,16 @@ def test_a_nul_escape_is_kept(tmp_path: Path) -> None:
     assert record.messages[0].content == "\0"  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("data", [b"\xef\xbb\xbf" + GOOD + b"\n" + GOOD, GOOD + b"\r\n" + GOOD + b"\r\n",
-                                  GOOD + b"\n" + GOOD, GOOD + b"\n" + GOOD + b"\n"],
-                         ids=["bom-first", "crlf", "no-final-newline", "plain"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbf" + GOOD + b"\n" + GOOD,
+        GOOD + b"\r\n" + GOOD + b"\r\n",
+        GOOD + b"\n" + GOOD,
+        GOOD + b"\n" + GOOD + b"\n",
+    ],
+    ids=["bom-first", "crlf", "no-final-newline", "plain"],
+)
 def test_ends_of_lines_and_a_first_bom_are_no_matter(tmp_path: Path, data: bytes) -> None:
     found = file(tmp_path, data)
     assert not [problem for problem in found.check().problems if problem.rule != "duplicate-rows"]
@@ -127,20 +134,33 @@ def test_ten_megabytes_are_a_line_and_seventeen_are_not(tmp_path: Path) -> None:
     long, longer = in_text(b"x" * 10_000_000), in_text(b"x" * (MAX_LINE + 1))
     report = file(tmp_path, b"\n".join([GOOD, long, longer, GOOD, longer])).check()
     assert [(problem.line, problem.rule) for problem in report.problems if problem.severity == "error"] == [
-        (3, "line-too-long"), (5, "line-too-long")]
+        (3, "line-too-long"),
+        (5, "line-too-long"),
+    ]
     assert report.stats.rows == 5
     assert report.stats.characters.max == 10_000_003
 
 
-@given(st.lists(st.binary(max_size=60) | st.text(max_size=40).map(str.encode) | st.just(GOOD)
-                | st.builds(lambda at, byte: GOOD[:at] + byte + GOOD[at + 1:], st.integers(0, len(GOOD)),
-                            st.binary(max_size=2)), max_size=8))
+@given(
+    st.lists(
+        st.binary(max_size=60)
+        | st.text(max_size=40).map(str.encode)
+        | st.just(GOOD)
+        | st.builds(
+            lambda at, byte: GOOD[:at] + byte + GOOD[at + 1 :], st.integers(0, len(GOOD)), st.binary(max_size=2)
+        ),
+        max_size=8,
+    )
+)
 def test_no_bytes_raise_anything(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "rows.jsonl"
     path.write_bytes(b"\n".join(lines))
     report = Dataset.open(path).check()
-    unreadable = {problem.line for problem in report.problems
-                  if problem.severity == "error" and problem.rule not in ("no-rows", "no-answer", "empty-content")}
+    unreadable = {
+        problem.line
+        for problem in report.problems
+        if problem.severity == "error" and problem.rule not in ("no-rows", "no-answer", "empty-content")
+    }
     if unreadable:
         with pytest.raises(DataError):
             list(Dataset.open(path))
@@ -148,12 +168,48 @@ def test_no_bytes_raise_anything(tmp_path_factory: pytest.TempPathFactory, lines
         assert len(list(Dataset.open(path))) == report.stats.rows
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(st.characters()) | st.binary(max_size=3),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-                        st.sampled_from(["messages", "role", "content", "tools", "tool_calls", "function", "arguments",
-                                         "type", "weight", "prompt", "completion", "chosen", "rejected", "input",
-                                         "conversations", "from", "value", "text", "contents", "parts",
-                                         "schemaVersion", "instruction", "output", "preferred_output",
-                                         "non_preferred_output", "system"]), inner, max_size=4), max_leaves=12))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(st.characters()) | st.binary(max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        "messages",
+                        "role",
+                        "content",
+                        "tools",
+                        "tool_calls",
+                        "function",
+                        "arguments",
+                        "type",
+                        "weight",
+                        "prompt",
+                        "completion",
+                        "chosen",
+                        "rejected",
+                        "input",
+                        "conversations",
+                        "from",
+                        "value",
+                        "text",
+                        "contents",
+                        "parts",
+                        "schemaVersion",
+                        "instruction",
+                        "output",
+                        "preferred_output",
+                        "non_preferred_output",
+                        "system",
+                    ]
+                ),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
 def test_no_value_raises_anything(value: object) -> None:
     assert Dataset.of([value]).check().stats.rows == 1  # type: ignore[list-item]

@@ -131,7 +131,7 @@ def test_a_request_is_judged_by_where_it_goes(url):
         sent.append(str(request.url))
         return httpx2.Response(200)
 
-    from adaptkit.http import client  # noqa: PLC0415 - beside its only use
+    from adaptkit.http import client
 
     with client(Egress.parse(["api.example.com"]), transport=httpx2.MockTransport(answer)) as http:
         assert http.get("https://api.example.com/x").status_code == 200

@@ -29,8 +29,11 @@ __all__ = [
 def read_openai_chat(row: Node) -> ChatRecord:
     """``messages``, ``tools``, ``parallel_tool_calls``; other keys are kept for graders."""
     if row.has("functions"):
-        row.at("functions").problem("deprecated-functions", "functions is the retired form of tools.",
-                                    'Write {"tools": [{"type": "function", "function": …}]}.')
+        row.at("functions").problem(
+            "deprecated-functions",
+            "functions is the retired form of tools.",
+            'Write {"tools": [{"type": "function", "function": …}]}.',
+        )
     return ChatRecord(
         messages=read_messages(row.at("messages")),
         tools=read_tools(row),
@@ -103,8 +106,13 @@ def write_trl(record: Record) -> dict[str, Any]:
     if isinstance(record, ChatRecord):
         return {"messages": _for_trl(record.messages), **_options(record), **record.extra}
     if isinstance(record, PreferenceRecord):
-        return {"prompt": _for_trl(record.prompt), "chosen": _for_trl(record.chosen),
-                "rejected": _for_trl(record.rejected), **_options(record), **record.extra}
+        return {
+            "prompt": _for_trl(record.prompt),
+            "chosen": _for_trl(record.chosen),
+            "rejected": _for_trl(record.rejected),
+            **_options(record),
+            **record.extra,
+        }
     return _plain(record)
 
 
@@ -113,8 +121,12 @@ def cannot_mistral(record: Record) -> Iterator[Finding]:
     yield from refuse_features(record, "mistral", {"audio", "extra", "parallel_tool_calls", "developer"})
     for index, turn in enumerate(turns_of(record)):
         if any(call.id is None for call in turn.tool_calls):
-            yield Finding("cannot-express", f"$.messages[{index}].tool_calls", "mistral: a call needs an id.",
-                          "Add ids of 9 letters and digits.")
+            yield Finding(
+                "cannot-express",
+                f"$.messages[{index}].tool_calls",
+                "mistral: a call needs an id.",
+                "Add ids of 9 letters and digits.",
+            )
 
 
 def cannot_trl(record: Record) -> Iterator[Finding]:
@@ -148,17 +160,29 @@ def features(record: Record) -> Iterator[tuple[str, str]]:
                     yield name, f"{path}.content"
 
 
-_WORDS = {"extra": "keys beyond the format's own", "tools": "tools", "parallel_tool_calls": "parallel_tool_calls",
-          "developer": "the role developer", "weights": "weights", "names": "names of speakers",
-          "parts": "messages of several parts", "images": "images", "audio": "audio"}
+_WORDS = {
+    "extra": "keys beyond the format's own",
+    "tools": "tools",
+    "parallel_tool_calls": "parallel_tool_calls",
+    "developer": "the role developer",
+    "weights": "weights",
+    "names": "names of speakers",
+    "parts": "messages of several parts",
+    "images": "images",
+    "audio": "audio",
+}
 
 
 def refuse_features(record: Record, name: str, refused: set[str]) -> Iterator[Finding]:
     """A finding for each feature that a format has no place for."""
     for feature, path in features(record):
         if feature in refused:
-            yield Finding("cannot-express", path, f"{name} has no place for {_WORDS[feature]}.",
-                          "Remove it, or choose another format.")
+            yield Finding(
+                "cannot-express",
+                path,
+                f"{name} has no place for {_WORDS[feature]}.",
+                "Remove it, or choose another format.",
+            )
 
 
 def _options(record: ChatRecord | PreferenceRecord) -> dict[str, Any]:

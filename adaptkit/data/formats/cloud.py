@@ -19,8 +19,15 @@ from adaptkit.data.problems import Finding
 from adaptkit.data.records import ChatRecord, CompletionRecord, Record, TextRecord, single_text
 from adaptkit.types import Message, Part, Role, TextPart
 
-__all__ = ["cannot_bedrock", "cannot_vertex", "read_bedrock", "read_bedrock_text", "read_vertex", "write_bedrock",
-           "write_vertex"]
+__all__ = [
+    "cannot_bedrock",
+    "cannot_vertex",
+    "read_bedrock",
+    "read_bedrock_text",
+    "read_vertex",
+    "write_bedrock",
+    "write_vertex",
+]
 
 SCHEMA = "bedrock-conversation-2024"
 _REFUSED = {"extra", "tools", "parallel_tool_calls", "developer", "weights", "names", "images", "audio"}
@@ -79,8 +86,9 @@ def write_vertex(record: Record) -> dict[str, Any]:
     out: dict[str, Any] = {}
     if system:
         out["systemInstruction"] = {"role": "system", "parts": _blocks(system[0])}
-    out["contents"] = [{"role": "model" if turn.role == "assistant" else "user", "parts": _blocks(turn)}
-                       for turn in turns]
+    out["contents"] = [
+        {"role": "model" if turn.role == "assistant" else "user", "parts": _blocks(turn)} for turn in turns
+    ]
     return out
 
 
@@ -91,8 +99,12 @@ def cannot_bedrock(record: Record) -> Iterator[Finding]:
     if isinstance(record, ChatRecord):
         for index, turn in enumerate(record.messages):
             if turn.role == "system" and isinstance(turn.content, tuple):
-                yield Finding("cannot-express", f"$.messages[{index}].content", "bedrock would make each part of a "
-                              "system message a message of its own.", "Join the parts.")
+                yield Finding(
+                    "cannot-express",
+                    f"$.messages[{index}].content",
+                    "bedrock would make each part of a system message a message of its own.",
+                    "Join the parts.",
+                )
 
 
 def cannot_vertex(record: Record) -> Iterator[Finding]:
@@ -111,13 +123,17 @@ def _order(record: Record, name: str) -> Iterator[Finding]:
         yield Finding("cannot-express", "$.messages", f"{name} needs a turn beside the system message.", "Add it.")
     for index, turn in enumerate(turns, len(system)):
         if turn.role == "system":
-            yield Finding("cannot-express", f"$.messages[{index}].role", f"{name} holds system messages only in front.",
-                          "Move it, or make it a user turn.")
+            yield Finding(
+                "cannot-express",
+                f"$.messages[{index}].role",
+                f"{name} holds system messages only in front.",
+                "Move it, or make it a user turn.",
+            )
 
 
 def _system_first(record: ChatRecord) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     system = tuple(takewhile(lambda turn: turn.role == "system", record.messages))
-    return system, record.messages[len(system):]
+    return system, record.messages[len(system) :]
 
 
 def _blocks(turn: Message) -> list[dict[str, str]]:
@@ -135,8 +151,9 @@ def _read_turns(node: Node, roles: dict[str, Role], key: str) -> Iterator[Messag
         item.refuse_others({"role", key})
         role, content = item.text("role"), _parts(item.at(key))
         if role is not None and role not in roles:
-            item.at("role").problem("unknown-role", f"{shorten(role)} is not a role here.",
-                                    f"Roles are {' and '.join(roles)}.")
+            item.at("role").problem(
+                "unknown-role", f"{shorten(role)} is not a role here.", f"Roles are {' and '.join(roles)}."
+            )
         elif role is not None and content is not None:
             yield Message(role=roles[role], content=content)
 

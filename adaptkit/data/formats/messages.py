@@ -94,8 +94,11 @@ def _any_message(node: Node) -> Message | None:
     before = len(node.findings)
     role = _role(node)
     if node.has("function_call"):
-        node.at("function_call").problem("deprecated-functions", "function_call is the retired form of tool_calls.",
-                                         'Write {"tool_calls": [{"id": …, "type": "function", "function": …}]}.')
+        node.at("function_call").problem(
+            "deprecated-functions",
+            "function_call is the retired form of tool_calls.",
+            'Write {"tool_calls": [{"id": …, "type": "function", "function": …}]}.',
+        )
     node.refuse_others(_KEYS, "Remove it: hosts refuse messages with keys they do not know.")
     content = _content(node, role)
     calls = tuple(_calls(node.at("tool_calls"))) if node.has("tool_calls") else ()
@@ -106,8 +109,9 @@ def _any_message(node: Node) -> Message | None:
         node.at("tool_call_id").problem("tool-calls", "only a tool turn answers a call.")
     weight = _weight(node, role)
     if content is None and not calls and role is not None and len(node.findings) == before:
-        node.at("content").problem("missing-key", "'content' is missing.",
-                                   "Only an assistant turn that calls tools may have none.")
+        node.at("content").problem(
+            "missing-key", "'content' is missing.", "Only an assistant turn that calls tools may have none."
+        )
     if len(node.findings) > before or role is None:
         return None
     return Message(role=role, content=content, name=name, tool_calls=calls, tool_call_id=call_id, weight=weight)
@@ -118,12 +122,18 @@ def _role(node: Node) -> Role | None:
     if role in _ROLES:
         return role  # type: ignore[return-value]
     if role == "function":
-        node.at("role").problem("deprecated-functions", "the role 'function' is the retired form of 'tool'.",
-                                "Use the role 'tool' with a tool_call_id.")
+        node.at("role").problem(
+            "deprecated-functions",
+            "the role 'function' is the retired form of 'tool'.",
+            "Use the role 'tool' with a tool_call_id.",
+        )
     elif role is not None:
         near = _NEAREST.get(role.lower(), role.lower() if role.lower() in _ROLES else None)
-        node.at("role").problem("unknown-role", f"{shorten(role)} is not a role.",
-                                f"Did you mean {near!r}?" if near else f"Roles are {', '.join(sorted(_ROLES))}.")
+        node.at("role").problem(
+            "unknown-role",
+            f"{shorten(role)} is not a role.",
+            f"Did you mean {near!r}?" if near else f"Roles are {', '.join(sorted(_ROLES))}.",
+        )
     return None
 
 
@@ -164,8 +174,9 @@ def _part(node: Node) -> Part | None:
             audio.at("format").problem("audio-format", f"{shorten(encoding)} is neither wav nor mp3.")
         return AudioPart(data=data, format=encoding) if data is not None and encoding is not None else None
     if kind is not None:
-        node.at("type").problem("unknown-part", f"{shorten(kind)} is not a kind of part.",
-                                "Parts are text, image_url and input_audio.")
+        node.at("type").problem(
+            "unknown-part", f"{shorten(kind)} is not a kind of part.", "Parts are text, image_url and input_audio."
+        )
     return None
 
 
@@ -224,13 +235,17 @@ def _arguments(function: Node) -> Mapping[str, Any] | None:
         try:
             return parse_object(value.encode())
         except RowFault as fault:
-            place.problem("tool-arguments", f"the arguments are a string, but not of a JSON object: {fault}",
-                          'Write an object, or its JSON as a string; "{}" for none.')
+            place.problem(
+                "tool-arguments",
+                f"the arguments are a string, but not of a JSON object: {fault}",
+                'Write an object, or its JSON as a string; "{}" for none.',
+            )
         except UnicodeEncodeError:
             place.problem("lone-surrogate", "the arguments hold one half of a surrogate pair.")
         return None
-    place.problem("tool-arguments", "the arguments are neither an object nor a string of JSON.",
-                  'Write {} where there are none.')
+    place.problem(
+        "tool-arguments", "the arguments are neither an object nor a string of JSON.", "Write {} where there are none."
+    )
     return None
 
 

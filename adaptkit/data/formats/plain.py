@@ -25,8 +25,14 @@ __all__ = [
     "write_text",
 ]
 
-_SHAREGPT: dict[str, Role] = {"system": "system", "human": "user", "user": "user", "gpt": "assistant",
-                              "assistant": "assistant", "chatgpt": "assistant"}
+_SHAREGPT: dict[str, Role] = {
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+}
 _SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt"}
 _ONLY_TEXT = {"tools", "parallel_tool_calls", "developer", "weights", "names", "parts", "images", "audio"}
 
@@ -44,8 +50,11 @@ def write_text(record: Record) -> dict[str, Any]:
 
 def read_completion(row: Node) -> CompletionRecord:
     """``{"prompt": …, "completion": …}`` as strings."""
-    return CompletionRecord(prompt=row.text("prompt") or "", completion=row.text("completion") or "",
-                            extra=row.others({"prompt", "completion"}))
+    return CompletionRecord(
+        prompt=row.text("prompt") or "",
+        completion=row.text("completion") or "",
+        extra=row.others({"prompt", "completion"}),
+    )
 
 
 def write_completion(record: Record) -> dict[str, Any]:
@@ -65,9 +74,11 @@ def read_sharegpt(row: Node) -> ChatRecord:
         item.refuse_others({"from", "value"})
         speaker, value = item.text("from"), item.text("value")
         if speaker is not None and speaker not in _SHAREGPT:
-            item.at("from").problem("unknown-role", f"{shorten(speaker)} is not a speaker that ShareGPT rows agree on.",
-                                    "Known are system, human, user, gpt, chatgpt and assistant; write tool turns "
-                                    "in OpenAI's format.")
+            item.at("from").problem(
+                "unknown-role",
+                f"{shorten(speaker)} is not a speaker that ShareGPT rows agree on.",
+                "Known are system, human, user, gpt, chatgpt and assistant; write tool turns in OpenAI's format.",
+            )
         elif speaker is not None and value is not None:
             turns.append(Message(role=_SHAREGPT[speaker], content=value))
     if row.value.get("conversations") == []:
@@ -78,8 +89,10 @@ def read_sharegpt(row: Node) -> ChatRecord:
 def write_sharegpt(record: Record) -> dict[str, Any]:
     """``conversations`` with the speakers system, human and gpt."""
     assert isinstance(record, ChatRecord)  # noqa: S101 - the table of formats says so
-    return {"conversations": [{"from": _SPEAKERS[turn.role], "value": turn.content} for turn in record.messages],
-            **record.extra}
+    return {
+        "conversations": [{"from": _SPEAKERS[turn.role], "value": turn.content} for turn in record.messages],
+        **record.extra,
+    }
 
 
 def cannot_sharegpt(record: Record) -> Iterator[Finding]:
@@ -92,13 +105,15 @@ def read_alpaca(row: Node) -> ChatRecord:
     instruction, given = row.text("instruction"), row.text("input", required=False)
     output, system = row.text("output"), row.text("system", required=False)
     if row.value.get("history"):
-        row.at("history").problem("unknown-key", "rows with a history are not Alpaca's own.",
-                                  "Write them as OpenAI messages or ShareGPT conversations.")
+        row.at("history").problem(
+            "unknown-key",
+            "rows with a history are not Alpaca's own.",
+            "Write them as OpenAI messages or ShareGPT conversations.",
+        )
     question = f"{instruction or ''}\n\n{given}" if given else instruction or ""
     turns = [Message(role="system", content=system)] if system else []
     turns += [Message(role="user", content=question), Message(role="assistant", content=output or "")]
-    return ChatRecord(messages=tuple(turns),
-                      extra=row.others({"instruction", "input", "output", "system", "history"}))
+    return ChatRecord(messages=tuple(turns), extra=row.others({"instruction", "input", "output", "system", "history"}))
 
 
 def write_alpaca(record: Record) -> dict[str, Any]:
@@ -114,8 +129,13 @@ def cannot_alpaca(record: Record) -> Iterator[Finding]:
     yield from refuse_features(record, "alpaca", _ONLY_TEXT)
     roles = [turn.role for turn in record.messages] if isinstance(record, ChatRecord) else []
     if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
-        yield Finding("cannot-express", "$.messages", "alpaca holds one question and one answer, after a system "
-                      "message at most.", "Choose another format.")
+        yield Finding(
+            "cannot-express",
+            "$.messages",
+            "alpaca holds one question and one answer, after a system message at most.",
+            "Choose another format.",
+        )
     elif roles[0] == "system" and isinstance(record, ChatRecord) and not record.messages[0].content:
-        yield Finding("cannot-express", "$.messages[0].content", "alpaca cannot hold an empty system message.",
-                      "Remove it.")
+        yield Finding(
+            "cannot-express", "$.messages[0].content", "alpaca cannot hold an empty system message.", "Remove it."
+        )

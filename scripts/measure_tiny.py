@@ -26,7 +26,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 Rows = list[list[dict[str, str]]]
-LORA = {"rank": 8, "alpha": 16, "rate": 0.005, "epochs": 15, "batch": 8, "warmup": 0.05}
+LORA = {"rank": 8, "alpha": 16, "rate": 0.0025, "epochs": 8, "batch": 8, "warmup": 0.05}
 
 
 def read(path: Path) -> Rows:

@@ -97,7 +97,7 @@ class _Defaults:
 
 #: Learning rates measured: LoRA's best is about ten times that of full training (Thinking Machines, "LoRA Without
 #: Regret"; the same on the built-in base), and a model of a million parameters takes far more than a large one.
-_SMALL = _Defaults(rank=8, alpha=16, epochs=15, learning_rate=5e-3, full_learning_rate=5e-4, dpo_learning_rate=5e-4)
+_SMALL = _Defaults(rank=8, alpha=16, epochs=8, learning_rate=2.5e-3, full_learning_rate=5e-4, dpo_learning_rate=5e-4)
 _LARGE = _Defaults(rank=16, alpha=32, epochs=3, learning_rate=2e-4, full_learning_rate=1e-5, dpo_learning_rate=1e-5)
 #: Parameters below which a model is small.
 SMALL = 20_000_000

@@ -92,7 +92,7 @@ def test_manifest_says_what_it_is(trained: Path) -> None:
     assert manifest["base"]["sha256"] == digest(base / "model.safetensors")
     assert manifest["chat_template_sha256"] == digest(base / "chat_template.jinja")
     assert manifest["data_fingerprint"].startswith("sha256:")
-    assert manifest["config"]["learning_rate"] == 5e-3
+    assert manifest["config"]["learning_rate"] == 2.5e-3
     assert manifest["metrics"]["last_loss"] < manifest["metrics"]["first_loss"]
     assert manifest["versions"]["peft"]
     config = json.loads((trained / "adapter_config.json").read_bytes())

@@ -207,7 +207,7 @@ def test_defaults_follow_the_model_and_the_machine(tiny: Path) -> None:
     large = Base("org/eight", Path("/nowhere"), {"hidden_size": 4096, "max_position_embeddings": 131072}, 8 * 10**9, 0)
     gpu = Machine(gpus=(Gpu(8.0, 24 << 30),))
     on_cpu, on_gpu = resolve(LoraConfig(), small, Machine()), resolve(LoraConfig(model="org/eight"), large, gpu)
-    assert (on_cpu.learning_rate, on_cpu.rank, on_cpu.epochs, on_cpu.precision) == (5e-3, 8, 15, "fp32")
+    assert (on_cpu.learning_rate, on_cpu.rank, on_cpu.epochs, on_cpu.precision) == (2.5e-3, 8, 8, "fp32")
     assert (on_gpu.learning_rate, on_gpu.rank, on_gpu.epochs, on_gpu.precision) == (2e-4, 16, 3, "bf16")
     assert (on_gpu.device, on_gpu.max_length) == ("cuda:0", 2048)
     assert resolve(LoraConfig(weights="full"), large, gpu).learning_rate == 1e-5

@@ -157,7 +157,7 @@ class ChatOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Adapter(ABC, Generic[ConfigT]):
     """A backend.
 
-    Class attributes:
+    Attributes:
         backend: Its name, as in ``backend = "…"``.
         config_type: Its configuration.
         guarantee: What holds when the answer to `submit` is lost. ``exactly_once``: sending again with the same tag

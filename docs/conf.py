@@ -20,7 +20,7 @@ html_title = "adaptkit"
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
-default_role = "any"
+default_role = "code"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -28,3 +28,25 @@ autodoc_typehints_description_target = "documented"
 napoleon_google_docstring = True
 # signatures name types of the standard library and of other packages, whose pages are not fetched while building
 nitpick_ignore_regex = [(r"py:.*", r".*")]
+
+
+def _markdown_blocks(app, what, name, obj, options, lines):  # noqa: ANN001, ANN202, ARG001 - Sphinx's signature
+    """Docstrings hold fenced code and tables, as people read them in the source: show both as they stand."""
+    shown, fenced, block = [], False, False
+    for line in lines:
+        fence = line.startswith("```")
+        literal = fenced or line.startswith("|")
+        if (fence and not fenced) or (literal and not block and not fenced):
+            shown += ["", "::", ""]
+        if not fence:
+            if block and not literal:
+                shown.append("")
+            shown.append(f"    {line}" if literal else line)
+        fenced = fenced != fence
+        block = literal or (fence and fenced)
+    lines[:] = shown
+
+
+def setup(app):  # noqa: ANN001, ANN201 - Sphinx's signature
+    """Sphinx's hook."""
+    app.connect("autodoc-process-docstring", _markdown_blocks, priority=100)

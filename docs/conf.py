@@ -30,7 +30,7 @@ napoleon_google_docstring = True
 nitpick_ignore_regex = [(r"py:.*", r".*")]
 
 
-def _markdown_blocks(app, what, name, obj, options, lines):  # noqa: ANN001, ANN202, ARG001 - Sphinx's signature
+def _markdown_blocks(app, what, name, obj, options, lines):  # noqa: ARG001 - Sphinx's signature
     """Docstrings hold fenced code and tables, as people read them in the source: show both as they stand."""
     shown, fenced, block = [], False, False
     for line in lines:
@@ -47,6 +47,6 @@ def _markdown_blocks(app, what, name, obj, options, lines):  # noqa: ANN001, ANN
     lines[:] = shown
 
 
-def setup(app):  # noqa: ANN001, ANN201 - Sphinx's signature
+def setup(app):
     """Sphinx's hook."""
     app.connect("autodoc-process-docstring", _markdown_blocks, priority=100)

@@ -25,6 +25,8 @@ BESIDE = (
     "noxfile.py",
     ".ci",
 )
+#: What needs no trainer.
+WITHOUT_TORCH = ("tests/core", "tests/data", "tests/journal", "tests/test_plugin.py")
 
 
 def _works(version: str) -> bool:
@@ -59,7 +61,9 @@ def _pytest(session: nox.Session, *arguments: str) -> None:
 
 @nox.session(python=AVAILABLE[:1])
 def lint(session: nox.Session) -> None:
-    session.install("-q", *CONSTRAINED, "ruff>=0.14", "mypy>=1.18", "-e", ".[cli,postgres]")
+    session.install(
+        "-q", *CONSTRAINED, "ruff>=0.14", "mypy>=1.18", "jinja2", "huggingface_hub", "-e", ".[cli,postgres]"
+    )
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy", "-p", "adaptkit")
@@ -71,7 +75,7 @@ def tests(session: nox.Session) -> None:
     wheel = _wheel(session)
     extras = "cli,parquet,postgres" + (",local,trl" if session.python == AVAILABLE[0] else "")
     session.install("-q", *CONSTRAINED, f"adaptkit[{extras}] @ {wheel.resolve().as_uri()}", *TEST_TOOLS)
-    _pytest(session)
+    _pytest(session, *(() if session.python == AVAILABLE[0] else WITHOUT_TORCH))
 
 
 @nox.session(python=AVAILABLE[:1])

@@ -7,7 +7,6 @@ its hash, the hashes of every file, the data's fingerprint, the configuration, v
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from adaptkit.backends.base_model import (
     tensor_sizes,
     weight_files,
 )
+from adaptkit.durable import sync
 from adaptkit.errors import ArtifactError, ConfigError
 
 __all__ = ["FORMAT", "ModelFolder", "base_hash", "copy_tokenizer", "finish", "open_folder"]
@@ -181,9 +181,7 @@ def finish(draft: Path, target: Path, facts: Mapping[str, Any]) -> None:
     manifest = {"format": FORMAT, **facts, "versions": _versions(), "files": files}
     (draft / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for file in draft.iterdir():
-        handle = os.open(file, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
+        sync(file)
     if target.exists():  # a worker that was killed between here and saying so
         shutil.rmtree(target)
     draft.rename(target)

@@ -171,13 +171,13 @@ def _scores(before: Score, after: Score, control: Score | None) -> Table:
     table.add_column("95 % interval (Wilson)")
     rows = [("before: the base", before, ""), ("after: base + LoRA", after, "bold green")]
     if control is not None:
-        rows.append(("same LoRA on random weights*", control, ""))
+        rows.append(("same steps on random weights*", control, ""))
     for name, found, style in rows:
         table.add_row(
             Text(name, style=style), Text(f"{found.share:.1%}", style=style), f"{found.low:.1%} to {found.high:.1%}"
         )
     if control is not None:
-        table.caption = "* recorded when this base was built, not measured now: what the base's own knowledge is worth"
+        table.caption = "* recorded when this base was built, not measured now; random weights would need more steps"
         table.caption_justify = "left"
     return table
 

@@ -7,14 +7,13 @@ files with their hashes, last and by a rename; anything else is skipped.
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 import msgspec
 
 from adaptkit.backends.base_model import sha256_of
-from adaptkit.backends.lora.jobs import replace_file, sync_folder
+from adaptkit.durable import replace_file, sync
 
 __all__ = ["complete", "newest", "prune", "step_of"]
 
@@ -32,15 +31,11 @@ def complete(checkpoint: Path) -> None:
     """Say that everything in a checkpoint has been written, after making it so."""
     hashes = {}
     for file in sorted(file for file in checkpoint.iterdir() if file.is_file() and file.name != MARKER):
-        handle = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(file)
         hashes[file.name] = sha256_of([file])
-    sync_folder(checkpoint)
+    sync(checkpoint)
     replace_file(checkpoint / MARKER, msgspec.json.encode(hashes))
-    sync_folder(checkpoint.parent)
+    sync(checkpoint.parent)
 
 
 def newest(folder: Path) -> Path | None:

@@ -29,11 +29,12 @@ from typing import Any
 
 import msgspec
 
+from adaptkit.durable import replace_file, sync
 from adaptkit.errors import ArtifactError, NotFoundError
 from adaptkit.process import process_name
 from adaptkit.types import Event, Snapshot, Status
 
-__all__ = ["Job", "Spec", "State", "replace_file"]
+__all__ = ["Job", "Spec", "State"]
 
 #: Seconds between two questions about a job of this machine.
 POLL_AFTER = 0.3
@@ -77,26 +78,6 @@ class _Line(msgspec.Struct, frozen=True):
     data: dict[str, Any]
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Put content in place of a file, so that a reader or a crash sees the old or the new, never a part."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    fresh.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 class Job:
     """One job of the folder ``home/jobs``.
 
@@ -132,7 +113,7 @@ class Job:
             shutil.rmtree(draft)
             if not job.exists:
                 raise
-        sync_folder(job.folder.parent)
+        sync(job.folder.parent)
         return job
 
     @property

@@ -240,7 +240,7 @@ def _trainer_type() -> Any:
     return SftTrainer
 
 
-def reporters(config: LoraConfig, reports: Reports, each: list[int], score: Callable[[], float | None]) -> Any:
+def reporters(config: LoraConfig, reports: Reports, each: list[int], score: Callable[[], float | None]) -> list[Any]:
     """The callbacks that tell, checkpoint and stop.
 
     Args:
@@ -249,9 +249,12 @@ def reporters(config: LoraConfig, reports: Reports, each: list[int], score: Call
         each: Tokens of each step.
         score: Gives the validation loss.
     """
-    from transformers import TrainerCallback  # noqa: PLC0415
-
     per_epoch = math.ceil(len(each) / (config.epochs or 1))
+    return [_reporter(config, reports, each, per_epoch), _validator(reports, per_epoch, score)]
+
+
+def _reporter(config: LoraConfig, reports: Reports, each: list[int], per_epoch: int) -> Any:
+    from transformers import TrainerCallback  # noqa: PLC0415
 
     class Reporter(TrainerCallback):  # type: ignore[misc]
         """Says how far it is, at least twice a second in the first minutes."""
@@ -314,6 +317,12 @@ def reporters(config: LoraConfig, reports: Reports, each: list[int], score: Call
             self.saved = time.monotonic()
             reports.checkpointed(state.global_step)
 
+    return Reporter()
+
+
+def _validator(reports: Reports, per_epoch: int, score: Callable[[], float | None]) -> Any:
+    from transformers import TrainerCallback  # noqa: PLC0415
+
     class Validation(TrainerCallback):  # type: ignore[misc]
         """Scores the held-out examples after each epoch."""
 
@@ -325,7 +334,7 @@ def reporters(config: LoraConfig, reports: Reports, each: list[int], score: Call
             if loss is not None and step > reports.told:
                 reports.tell("metrics", f"step {step}, validation loss {loss:.4f}", step=step, validation_loss=loss)
 
-    return [Reporter(), Validation()]
+    return Validation()
 
 
 def train_sft(setup: Setup, examples: list[Encoded], validation: list[Encoded]) -> Result:

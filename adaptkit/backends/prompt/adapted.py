@@ -20,8 +20,6 @@ data give equal bytes. The examples are rows of the training data: the file is a
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ import msgspec
 from adaptkit.adapter import ChatOptions
 from adaptkit.data import message_from
 from adaptkit.data.formats.messages import write_message
+from adaptkit.durable import replace_file
 from adaptkit.errors import ArtifactError, BackendError, DataError, NotFoundError
 from adaptkit.types import Message
 
@@ -135,16 +134,7 @@ class AdaptedModel(
         text = msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # made by mkstemp: mode 0600
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as draft:
-                try:
-                    draft.write(text)
-                    draft.flush()
-                    os.fsync(draft.fileno())
-                    Path(draft.name).replace(path)
-                except BaseException:
-                    Path(draft.name).unlink(missing_ok=True)
-                    raise
+            replace_file(path, text)
         except OSError as error:
             why = error.strerror or error
             raise BackendError(f"{path} cannot be written: {why}. Nothing was left behind", backend="prompt") from error

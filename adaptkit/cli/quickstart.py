@@ -73,6 +73,10 @@ class Answer:
     expected: str
 
 
+#: What stands under the recorded row, on lines of its own: a table would cut it to its width.
+RECORDED = "* recorded when this base was built, not measured now;\n  random weights would need more steps"
+
+
 def quickstart(session: Session, *, fresh: bool = False) -> None:
     """Show the data, check it, score the base, train, score again, chat, and say how to go on.
 
@@ -102,6 +106,8 @@ def quickstart(session: Session, *, fresh: bool = False) -> None:
 
         _heading(session, "Before and after", f"{after.total} held-out messages in wording that training never saw")
         session.say(_indented(_scores(before, after, control)))
+        if control is not None:
+            session.say(_indented(Text(RECORDED, style="dim")))
         answers = list(_ask(model, held_out))
         _heading(session, "Chatting with the result")
         session.say(*(_indented(_spoken(each)) for each in answers))
@@ -176,9 +182,6 @@ def _scores(before: Score, after: Score, control: Score | None) -> Table:
         table.add_row(
             Text(name, style=style), Text(f"{found.share:.1%}", style=style), f"{found.low:.1%} to {found.high:.1%}"
         )
-    if control is not None:
-        table.caption = "* recorded when this base was built, not measured now; random weights would need more steps"
-        table.caption_justify = "left"
     return table
 
 

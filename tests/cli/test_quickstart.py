@@ -25,6 +25,7 @@ def test_quickstart_trains_scores_and_is_found_again(shop: Shop) -> None:
     for heading in ("The data", "The base", "Training", "Before and after", "Chatting", "The job", "On your own file"):
         assert f"\n{heading}" in said
     assert "step 160/160" in said
+    assert "random weights would need more steps" in said, "the caveat must not be cut off"
 
     again = json.loads(shop.run("quickstart", "--json").stdout)
     assert again["reused"]

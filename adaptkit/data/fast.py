@@ -1,8 +1,8 @@
-"""The fast lane: plain chat rows, decoded a block at a time by one typed decoder.
+"""The fast lane: plain chat rows, judged a block at a time after one typed decoder.
 
-Most files hold nothing but text turns. A block in which every row does is decoded in one call; any other block, and
-any block that could hide something (a key twice, two rows on a line), goes through `RowReader` row by row, which gives
-the same records and says what is wrong. The two lanes agree by a property test.
+Most files hold nothing but text turns. A block in which every row does is taken as a whole; any other block, and any
+block that could hide a key that stands twice, goes through `RowReader` row by row, which gives the same records and
+says what is wrong. The two lanes agree by a property test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from adaptkit.data.records import ChatRecord, Record
 from adaptkit.data.rows import RowReader
 from adaptkit.types import Message
 
-__all__ = ["PlainRole", "PlainRow", "PlainTurn", "decode_plain", "records"]
+__all__ = ["Conversation", "PlainRole", "PlainTurn", "decode_plain", "records"]
 
 
 PlainRole = Literal["system", "developer", "user", "assistant"]
@@ -29,27 +29,30 @@ class PlainTurn(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=Tru
     """A turn of plain text."""
 
     role: PlainRole
-    content: str
+    content: Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class PlainRow(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+Conversation = tuple[PlainTurn, ...]
+
+
+class _PlainRow(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A row of nothing but plain turns."""
 
-    messages: Annotated[tuple[PlainTurn, ...], msgspec.Meta(min_length=1)]
+    messages: Annotated[Conversation, msgspec.Meta(min_length=1)]
 
 
-_decoder = msgspec.json.Decoder(PlainRow)
+_decode = msgspec.json.Decoder(_PlainRow).decode
 
 
-def decode_plain(block: bytes, reader: RowReader) -> list[PlainRow] | None:
-    """The rows of a block of whole lines if all of them are plain and nothing about them is odd, else ``None``."""
+def decode_plain(block: bytes, reader: RowReader) -> list[Conversation] | None:
+    """The turns of each row of whole lines if all rows are plain and nothing about them is odd, else ``None``."""
     if not reader.accepts(_OPENAI):
         return None
     try:
-        rows = _decoder.decode_lines(block)
+        rows = [row.messages for row in map(_decode, lines_of(block))]  # line by line, so that line numbers are true
     except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
         return None
-    if not _one_row_a_line(block, len(rows)) or _a_key_twice(block, sum([len(row.messages) for row in rows])):
+    if _a_key_twice(block, sum(map(len, rows))):
         return None
     reader.settle(_OPENAI)
     return rows
@@ -70,18 +73,8 @@ def records(source: JsonLines, reader: RowReader) -> Iterator[tuple[int, Record 
                 yield line, *reader.read(raw)
 
 
-def _record(row: PlainRow) -> ChatRecord:
-    return ChatRecord(messages=tuple([Message(role=turn.role, content=turn.content) for turn in row.messages]))
-
-
-def _one_row_a_line(block: bytes, rows: int) -> bool:
-    """Whether there are as many newlines as rows; finding them one by one costs less than counting."""
-    position = -1
-    for _ in range(rows):
-        position = block.find(b"\n", position + 1)
-        if position < 0:
-            return False
-    return position == len(block) - 1
+def _record(turns: Conversation) -> ChatRecord:
+    return ChatRecord(messages=tuple([Message(role=turn.role, content=turn.content) for turn in turns]))
 
 
 def _a_key_twice(block: bytes, turns: int) -> bool:

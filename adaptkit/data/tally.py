@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
+from itertools import filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import msgspec
 
 from adaptkit.data import fast
 from adaptkit.data.duplicates import HashLog
-from adaptkit.data.fast import PlainRole, PlainRow, PlainTurn
+from adaptkit.data.fast import Conversation, PlainRole, PlainTurn
 from adaptkit.data.formats import format_named, unwritable
 from adaptkit.data.problems import Finding, Problem, ProblemList
 from adaptkit.data.reading import JsonLines, RawRow, Source, lines_of
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tally", "TallyState", "hash_in_every_process"]
 
-_PLAIN_ROLES: tuple[PlainRole, ...] = ("system", "developer", "user", "assistant")
+_PLAIN_ROLES: tuple[PlainRole, ...] = ("user", "assistant", "system", "developer")  # the most frequent first
 _TURN_TOKENS = 4  # what a chat template spends on the frame of one turn, about
 
 
@@ -68,7 +69,7 @@ class Tally:
         rules: DataRules,
         reader: RowReader,
         keep: Callable[[Record], bool] | None = None,
-        plain_hash: Callable[[PlainRow], int] = hash,
+        plain_hash: Callable[[Conversation], int] = hash,
     ) -> None:
         self.problems = ProblemList()
         self.lines = 0  # of the present file
@@ -150,27 +151,24 @@ class Tally:
         rows = fast.decode_plain(block, self._reader)
         if rows is None:
             return 0
-        turns = [turn for row in rows for turn in row.messages]
-        roles = [turn.role for turn in turns]
-        counts = {role: count for role in _PLAIN_ROLES if (count := roles.count(role))}
-        answers = [row.messages[-1].role for row in rows].count("assistant")
-        texts = [turn.content for turn in turns]
-        unanswered = self._rules.needs_answer and answers < len(rows)
-        if unanswered or "" in texts or counts.keys() - self._format.plain_roles:
+        turns = [turn for row in rows for turn in row]
+        counts = _counts([turn.role for turn in turns])
+        unanswered = self._rules.needs_answer and any([row[-1].role != "assistant" for row in rows])
+        if unanswered or counts.keys() - self._format.plain_roles:
             return 0
         if may_hold_secret(block):
             self._look_for_secrets(block, self.lines + 1)
         characters = []
         for row in rows:  # a loop, because a sum of a list each is twice as slow for a few turns
             length = 0
-            for turn in row.messages:
+            for turn in row:
                 length += len(turn.content)
             characters.append(length)
         self._rows += len(rows)
         self._roles.update(counts)
-        self._turns.extend([len(row.messages) for row in rows])
+        self._turns.extend(list(map(len, rows)))
         self._characters.extend(characters)
-        self._text_bytes += sum(characters) + _beyond_ascii(texts)
+        self._text_bytes += sum(characters) + _beyond_ascii([turn.content for turn in turns])
         self._turn_count += len(turns)
         self._hashes.extend(map(self._plain_hash, rows))
         return len(rows)
@@ -253,9 +251,20 @@ class Tally:
         self.problems.append(Problem.at(finding, self._file, line))
 
 
+def _counts(roles: list[PlainRole]) -> dict[PlainRole, int]:
+    """How often each role stands there."""
+    counts: dict[PlainRole, int] = {}
+    left = len(roles)
+    for role in _PLAIN_ROLES:
+        if left and (count := roles.count(role)):
+            counts[role] = count
+            left -= count
+    return counts
+
+
 def _beyond_ascii(texts: list[str]) -> int:
     """How many more bytes than characters the texts have in UTF-8."""
-    others = "".join([text for text in texts if not text.isascii()])
+    others = "".join(filterfalse(str.isascii, texts))
     return len(others.encode()) - len(others)
 
 
@@ -265,7 +274,7 @@ def _plain_texts(record: Record) -> list[str]:
     return [record.text] if isinstance(record, TextRecord) else []
 
 
-def _as_plain(record: Record) -> PlainRow | None:
+def _as_plain(record: Record) -> Conversation | None:
     """The record as the fast lane would see it, if it would."""
     if not isinstance(record, ChatRecord) or record.tools or record.extra or record.parallel_tool_calls is not None:
         return None
@@ -275,9 +284,9 @@ def _as_plain(record: Record) -> PlainRow | None:
         if turn.role == "tool" or not isinstance(turn.content, str) or extras != (None, (), None, None):
             return None
         turns.append(PlainTurn(turn.role, turn.content))
-    return PlainRow(tuple(turns))
+    return tuple(turns)
 
 
-def hash_in_every_process(row: PlainRow) -> int:
-    """A hash of a plain row that is the same in every process with the same hash seed."""
-    return hash(tuple([(turn.role, turn.content) for turn in row.messages]))
+def hash_in_every_process(turns: Conversation) -> int:
+    """A hash of plain turns that is the same in every process with the same hash seed."""
+    return hash(tuple([(turn.role, turn.content) for turn in turns]))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -191,6 +192,21 @@ def test_both_lanes_say_the_same(tmp_path_factory: pytest.TempPathFactory, rows:
     assert msgspec.structs.replace(one.stats, files=()) == two.stats
     if one.ok:
         assert list(fast) == list(slow)
+
+
+@settings(max_examples=150)
+@given(glue=st.lists(st.sampled_from(["\n", "", "\n\n", "\r\n", " ", "\n "]), max_size=5), spread=st.integers(-1, 4))
+def test_rows_not_a_line_each_are_never_taken_for_plain(
+    tmp_path_factory: pytest.TempPathFactory, glue: list[str], spread: int
+) -> None:
+    path = tmp_path_factory.mktemp("lines") / "a.jsonl"
+    row = json.dumps(chat(("user", "q"), ("assistant", "a")))
+    text = "".join(row.replace("[", "[\n") + mark if n == spread else row + mark for n, mark in enumerate(glue))
+    path.write_text(text)
+    quick = Dataset.open(path).check()
+    with patch("adaptkit.data.fast.decode_plain", return_value=None):
+        careful = Dataset.open(path).check()
+    assert (list(quick.problems), quick.stats) == (list(careful.problems), careful.stats)
 
 
 def test_a_key_twice_is_found_in_the_midst_of_plain_rows(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ class Tally:
             return 0
         turns = [turn for row in rows for turn in row]
         counts = _counts([turn.role for turn in turns])
-        unanswered = self._rules.needs_answer and any([row[-1].role != "assistant" for row in rows])
+        unanswered = self._rules.needs_answer and any(row[-1].role != "assistant" for row in rows)
         if unanswered or counts.keys() - self._format.plain_roles:
             return 0
         if may_hold_secret(block):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -20,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from adaptkit.data import DataRules, Dataset
 from adaptkit.http import Egress
-from adaptkit.types import Event, Message, Reply, Snapshot
+from adaptkit.types import Checkpoint, Deployment, Event, Message, Reply, Snapshot
 
 __all__ = [
     "Adapter",
@@ -33,13 +34,18 @@ __all__ = [
     "ModelName",
     "Plan",
     "SupportsChat",
+    "SupportsCheckpoints",
+    "SupportsDeleteData",
     "SupportsDeleteModel",
+    "SupportsDeploy",
     "SupportsDownload",
     "SupportsEvents",
     "SupportsExport",
     "SupportsFind",
     "SupportsGenerate",
+    "SupportsPause",
     "SupportsRestart",
+    "SupportsShutdownDate",
     "SupportsStream",
 ]
 
@@ -365,4 +371,76 @@ class SupportsDeleteModel(Protocol):
 
     def delete_model(self, model_id: str) -> None:
         """Delete a model for good; one that is not there is no error."""
+        ...
+
+
+@runtime_checkable
+class SupportsDeleteData(Protocol):
+    """Uploaded files can be deleted."""
+
+    def delete_data(self, file_id: str) -> None:
+        """Delete an uploaded file for good; one that is not there is no error."""
+        ...
+
+
+@runtime_checkable
+class SupportsPause(Protocol):
+    """A running job can be halted, and continued, which may cost money."""
+
+    def pause(self, job_id: str) -> None:
+        """Ask a job to halt and return at once."""
+        ...
+
+    def resume(self, job_id: str) -> None:
+        """Ask a halted job to go on and return at once."""
+        ...
+
+
+@runtime_checkable
+class SupportsCheckpoints(Protocol):
+    """Jobs keep models of earlier steps."""
+
+    def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
+        """What is kept, earliest first: one request."""
+        ...
+
+
+@runtime_checkable
+class SupportsShutdownDate(Protocol):
+    """The host says when it switches a model off."""
+
+    def shutdown_date(self, model_id: str) -> date | None:
+        """The day from which a base or tuned model no longer answers, ``None`` if none is set: one request."""
+        ...
+
+
+@runtime_checkable
+class SupportsDeploy(Protocol):
+    """Models answer only, or better, through hardware that the host keeps running, and bills, until it is stopped.
+
+    What to run it on is in the configuration of the target. The client writes every deployment to the journal before
+    it is asked for.
+    """
+
+    #: What holds when the answer to `deploy` is lost: as `Adapter.guarantee`, by `find_deployments`.
+    deploy_guarantee: ClassVar[Guarantee]
+
+    def deploy(self, model_id: str, tag: str) -> Deployment:
+        """Send the one request that starts a deployment; it carries the tag wherever the host keeps it."""
+        ...
+
+    def deployment(self, deployment_id: str) -> Deployment:
+        """How a deployment stands: one request.
+
+        Raises:
+            NotFoundError: it is gone.
+        """
+        ...
+
+    def find_deployments(self, tag: str) -> Sequence[Deployment]:
+        """Deployments that may carry the tag; the client compares again."""
+        ...
+
+    def undeploy(self, deployment_id: str) -> None:
+        """Ask a deployment to stop for good, so that it costs nothing; one that is gone is no error."""
         ...

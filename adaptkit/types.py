@@ -15,6 +15,8 @@ from adaptkit.errors import ConfigError
 
 __all__ = [
     "AudioPart",
+    "Checkpoint",
+    "Deployment",
     "Event",
     "ImagePart",
     "JobRef",
@@ -102,7 +104,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     ``job_id`` is the backend's own id, ``raw_status`` its own word, ``tag`` the tag that the submission carried where
     the backend gives it back, ``message`` its words on a failure, ``poll_after`` the seconds after which asking again
-    makes sense, ``raw`` the vendor's answer for those who need more.
+    makes sense, ``raw`` the vendor's answer for those who need more. ``notes`` are what should be known and changes
+    nothing, one sentence each: a setting that the host changed, an early stop, a partial success, a date of shutdown;
+    the client warns of each once.
     """
 
     job_id: str
@@ -111,7 +115,35 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     tag: str | None = None
     message: str | None = None
     poll_after: float | None = None
+    notes: tuple[str, ...] = ()
     raw: Mapping[str, Any] = {}
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as it was at one step of a job: ``model_id`` answers like any other where the host serves checkpoints."""
+
+    model_id: str
+    step: int
+    metrics: Mapping[str, float] = {}
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """What a host says of a model that it keeps running for one account, and bills until it is stopped.
+
+    ``id`` is the host's own, ``model_id`` the model that answers through it, ``status`` one of ``starting``, ``ready``,
+    ``stopping``, ``stopped``, ``failed`` and ``unknown``, ``raw_status`` the host's word, ``tag`` the tag that it was
+    asked for with where the host gives it back, ``answers_as`` the model id to chat with, ``hourly_usd`` the price of
+    an hour in US dollars, ``None`` when unknown.
+    """
+
+    id: str
+    model_id: str
+    status: Literal["starting", "ready", "stopping", "stopped", "failed", "unknown"]
+    raw_status: str
+    tag: str | None = None
+    answers_as: str | None = None
+    hourly_usd: float | None = None
+    message: str | None = None
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

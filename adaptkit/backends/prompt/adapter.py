@@ -14,10 +14,10 @@ import httpx2
 
 from adaptkit.adapter import Adapter, ChatOptions, Context, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import find_base, hub_id, local_folder
+from adaptkit.backends.chat_endpoint import Endpoint
 from adaptkit.backends.prompt.adapted import AdaptedModel, Examples, Instructions, Provenance, Question, Settings
 from adaptkit.backends.prompt.choose import Chosen, choose, conversation_of
 from adaptkit.backends.prompt.config import PromptConfig
-from adaptkit.backends.prompt.endpoint import Endpoint
 from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import (
     ArtifactError,

@@ -1,0 +1,117 @@
+"""JSON over HTTP for hosts without an SDK worth its weight: one request a call, nothing sent twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+
+from adaptkit.errors import ServiceError
+from adaptkit.http import key_from, raise_for, translating
+
+__all__ = ["Rest", "account_of", "segment"]
+
+_MOST_PAGES = 1000  # a list that says for ever that there is more
+
+
+class Rest:
+    """A service at an address, asked with a key.
+
+    Args:
+        http: The client to send with, from `adaptkit.http.client`.
+        base_url: Address that paths are joined to, without a slash at its end.
+        api_key_env: Name of the environment variable with the key; read at each request.
+        backend: Name of the backend, for errors.
+    """
+
+    def __init__(self, http: httpx2.Client, base_url: str, api_key_env: str, backend: str) -> None:
+        self._http, self._url, self._key_env, self._backend = http, base_url, api_key_env, backend
+
+    def send(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """One request.
+
+        Args:
+            method: ``GET``, ``POST``, ``PATCH`` or ``DELETE``.
+            path: Path from its first slash; build it with `segment`, so that no id leads elsewhere.
+            body: Sent as JSON.
+            query: Parameters; those that are ``None`` are left out.
+
+        Returns:
+            The JSON object of the answer; empty where the answer is.
+
+        Raises:
+            BackendError: by the table of `adaptkit.http`; an answer that is no JSON object is a `ServiceError`, since
+                the request may have been carried out.
+            ConfigError: the key is not in the environment.
+        """
+        response = self._send(method, path, body, query)
+        if not response.content.strip():
+            return {}
+        try:
+            return msgspec.json.decode(response.content, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            kind = response.headers.get("content-type", "no content type").partition(";")[0][:80]
+            message = f"{method} {self._url}{path} answered with {kind} that is no JSON object"
+            raise ServiceError(message, backend=self._backend, status_code=response.status_code) from None
+
+    def put_file(self, url: str, file: Path, headers: Mapping[str, str]) -> httpx2.Response:
+        """Send a file to an address that the service gave, without the key: it may lie at another host.
+
+        Raises:
+            BackendError, EgressError: by the table of `adaptkit.http`, and by the policy.
+        """
+        with translating(self._backend), file.open("rb") as content:
+            size = {"Content-Length": str(file.stat().st_size)}
+            response = self._http.put(url, content=content, headers={**size, **headers})
+        raise_for(response, self._backend)
+        return response
+
+    def pages(self, path: str, query: Mapping[str, Any], token: str, parameter: str) -> Iterator[dict[str, Any]]:
+        """The answers of a list, page by page, while they name a next one.
+
+        Args:
+            path: As for `send`.
+            query: Parameters of every page.
+            token: Field of an answer that names the next page.
+            parameter: Parameter that asks for it.
+        """
+        following: str | None = None
+        for _ in range(_MOST_PAGES):
+            page = self.send("GET", path, query={**query, parameter: following})
+            yield page
+            following = page.get(token) or None
+            if following is None:
+                return
+        raise ServiceError(f"the list {self._url}{path} has no end", backend=self._backend)
+
+    def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, Any] | None
+    ) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {key_from(self._key_env, f'the {self._backend} backend')}"}
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        content = None if body is None else msgspec.json.encode(body)
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        with translating(self._backend):
+            response = self._http.request(
+                method, f"{self._url}{path}", content=content, params=given or None, headers=headers
+            )
+        raise_for(response, self._backend)
+        return response
+
+
+def segment(value: str) -> str:
+    """An id as one segment of a path, whatever it contains."""
+    return quote(value, safe="")
+
+
+def account_of(base_url: str, key: str) -> str:
+    """What tells accounts apart without telling the key: the address, and a fingerprint of the key."""
+    return f"{base_url}#{hashlib.sha256(key.encode()).hexdigest()[:12]}"

@@ -1,0 +1,31 @@
+"""Every hosted backend with its fake, as one table: what holds for all of them is tested over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from adaptkit.adapter import BackendConfig
+from adaptkit.testing.wire import Jobs, Wire
+
+#: The key that fakes accept, and which must come out nowhere.
+KEY = "sk-canary-key-91f2ab"
+
+
+class Fake(Protocol):
+    wire: Wire
+    jobs: Jobs
+
+
+@dataclass(frozen=True)
+class Host:
+    """A backend and how to reach its fake; `environment` is set for the length of a test."""
+
+    name: str
+    service: Callable[[], Fake]
+    config: Callable[[Fake], BackendConfig]
+    environment: dict[str, str]
+
+
+HOSTS: list[Host] = []

@@ -43,7 +43,7 @@ def differences(asked: Mapping[str, Any], told: Mapping[str, Any], host: str) ->
 
 def _same(wanted: Any, said: Any) -> bool:
     """Whether two values are one: hosts write numbers as text, and round them to single precision."""
-    if wanted == said or wanted == "auto":
+    if wanted in (said, "auto"):
         return True
     try:
         return math.isclose(float(wanted), float(said), rel_tol=1e-6)

@@ -9,6 +9,7 @@ from typing import Any
 
 from adaptkit.backends.base_model import read_json
 from adaptkit.backends.chat_template import ChatTemplate, Rendered, read_template
+from adaptkit.data.records import ChatRecord, CompletionRecord, PreferenceRecord, Record
 from adaptkit.errors import ArtifactError, DataError, UnsupportedError
 from adaptkit.types import Message
 
@@ -105,6 +106,18 @@ class ChatTokenizer:
                 ahead += 1
             learn.append(ahead < len(spans) and start >= spans[ahead][0] and end > start)
         return Encoded(list(found["input_ids"]), learn)
+
+    def count(self, record: Record) -> int:
+        """Tokens of a record as training sees it; of a preference, those of both answers, each after the prompt."""
+        if isinstance(record, ChatRecord):
+            return len(self._ids(self._template().render(record.messages, record.tools).text))
+        if isinstance(record, PreferenceRecord):
+            asked = record.prompt
+            both = [(*asked, *record.chosen), (*asked, *record.rejected)]
+            return sum(len(self._ids(self._template().render(turns, record.tools).text)) for turns in both)
+        if isinstance(record, CompletionRecord):
+            return len(self.completion(record.prompt, record.completion))
+        return len(self.text(record.text))
 
     def answer(
         self, prompt: Sequence[Message], answer: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()

@@ -1,0 +1,98 @@
+"""What a run will cost, before anything is sent: tokens, epochs, a price with its date and source.
+
+What is not known is ``None``, never 0. Keeping a model running costs apart, and often more than training it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from adaptkit.adapter import Plan
+from adaptkit.data import Dataset
+from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError
+from adaptkit.prices import Price, Prices
+
+__all__ = ["Estimate", "estimate"]
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run will take. ``print(estimate)`` shows it.
+
+    Attributes:
+        tokens: Training tokens of one epoch.
+        counted: Whether the model's own tokenizer counted them; else they are a quarter of the bytes, which is right
+            within a fifth or so for English and further off elsewhere.
+        epochs: How often the data is gone through; ``None`` where the host chooses.
+        usd: US dollars for the training, ``None`` when unknown.
+        price: Where that comes from: US dollars per million tokens, with date and source.
+        hosting: Price of an hour of the model's deployment, where it needs one and it is known.
+    """
+
+    tokens: int | None
+    counted: bool
+    epochs: int | None
+    usd: float | None
+    price: Price | None
+    hosting: Price | None
+
+    def __str__(self) -> str:
+        tokens = "unknown" if self.tokens is None else f"{'' if self.counted else 'about '}{self.tokens:,}"
+        lines = [f"tokens: {tokens} an epoch, {self.epochs or 'unknown number of'} epochs"]
+        if self.usd is None:
+            why = "the host chooses the epochs" if self.price and self.epochs is None else "no price is known"
+            lines.append(f"training: unknown ({why})")
+        else:
+            lines.append(f"training: about ${self.usd:,.2f} ({_basis(self.price)} a million tokens)")
+        if self.hosting is not None:
+            lines.append(f"hosting, apart from that: {_basis(self.hosting)} an hour until it is stopped")
+        return "\n".join(lines)
+
+
+def estimate(plan: Plan[Any], data: Dataset, prices: Prices) -> Estimate:
+    """What the run of a plan will cost.
+
+    Args:
+        plan: The plan.
+        data: The data that it was made from.
+        prices: The table to look in.
+    """
+    settings: dict[str, Any] = dict(plan.config)
+    names = [name for name in (settings.get("profile"), plan.config.backend) if name]
+    model = str(settings.get("model") or "")
+    counted = _count(settings.get("tokenizer") or model, data)
+    tokens = plan.tokens if counted is None else counted
+    epochs = settings.get("epochs") if isinstance(settings.get("epochs"), int) else None
+    price = prices.training(names, model, str(settings.get("method", "sft")), settings.get("weights"))
+    deploy = settings.get("deploy")
+    unit = getattr(deploy, "hardware", None)
+    known = tokens is not None and epochs is not None and price is not None
+    return Estimate(
+        tokens=tokens,
+        counted=counted is not None,
+        epochs=epochs,
+        usd=tokens * epochs * price.usd / 1e6 if known else None,  # type: ignore[operator,union-attr]
+        price=price,
+        hosting=prices.hosting(names, model, unit) if unit is not None else None,
+    )
+
+
+def _count(model: str, data: Dataset) -> int | None:
+    """Tokens of the data by the model's own tokenizer, if it is on this machine."""
+    from adaptkit.backends.base_model import local_folder  # noqa: PLC0415 - reads the hub's cache, where it is installed
+
+    try:
+        folder = local_folder(model)
+        if folder is None:
+            return None
+        from adaptkit.backends.chat_tokenizer import ChatTokenizer  # noqa: PLC0415 - an extra
+
+        tokenizer = ChatTokenizer(folder)
+    except (ConfigError, MissingDependencyError, ArtifactError, ImportError):
+        return None  # a host's own name for a model, or nothing to count with
+    return sum(tokenizer.count(record) for record in data)
+
+
+def _basis(price: Price | None) -> str:
+    return "" if price is None else f"${price.usd:g}, {price.source}, {price.date}"

@@ -1,0 +1,125 @@
+"""What hosts ask: a dated table that comes with adaptkit, and a user's own in front of it.
+
+A price that is not in the table is ``None``, never 0. The table is `prices.toml` beside this module; a file of the
+user's has the same form and is looked at first.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import tomllib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from adaptkit.errors import ConfigError
+
+__all__ = ["Price", "Prices", "billions"]
+
+_SIZE = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)b(?![A-Za-z0-9])", re.IGNORECASE)
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One line of a table.
+
+    Attributes:
+        what: ``training``: US dollars per million training tokens; ``hosting``: per hour.
+        backend: Name of the backend, or of a profile of it.
+        usd: The price.
+        date: When it was read.
+        source: Where it was read.
+        model: Start of the ids of the models that it is for, in any case; ``None`` for all.
+        method: Such as ``sft``; ``None`` for all.
+        weights: ``lora`` or ``full``; ``None`` for both.
+        unit: Hardware of a deployment; ``None`` for all.
+        billions: From and below how many billions of parameters; ``None`` for all.
+    """
+
+    what: Literal["training", "hosting"]
+    backend: str
+    usd: float
+    date: dt.date
+    source: str
+    model: str | None = None
+    method: str | None = None
+    weights: str | None = None
+    unit: str | None = None
+    billions: tuple[float, float] | None = None
+
+    def _is_for(self, backend: str, model: str, settings: dict[str, str | None]) -> bool:
+        size = billions(model)
+        return (
+            self.backend == backend
+            and (self.model is None or model.lower().startswith(self.model.lower()))
+            and (self.billions is None or (size is not None and self.billions[0] <= size < self.billions[1]))
+            and all(getattr(self, name) in (None, value) for name, value in settings.items())
+        )
+
+
+class _Table(msgspec.Struct, forbid_unknown_fields=True):
+    price: list[Price] = []
+
+
+class Prices:
+    """A user's prices, if any, then adaptkit's own.
+
+    Args:
+        path: The user's file, or ``None``.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not a table of prices.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._prices: Sequence[Price] = [*(_read(path) if path else ()), *_own()]
+
+    def training(self, backends: Sequence[str], model: str, method: str, weights: str | None) -> Price | None:
+        """The price of training, per million tokens.
+
+        Args:
+            backends: Names to look under, in this order: a profile, then the backend.
+            model: The host's id of the base model.
+            method: Such as ``sft``.
+            weights: ``lora`` or ``full``, ``None`` where the host has no choice.
+        """
+        return self._first("training", backends, model, {"method": method, "weights": weights})
+
+    def hosting(self, backends: Sequence[str], model: str, unit: str | None) -> Price | None:
+        """The price of an hour of one unit of hardware."""
+        return self._first("hosting", backends, model, {"unit": unit})
+
+    def _first(self, what: str, backends: Sequence[str], model: str, settings: dict[str, str | None]) -> Price | None:
+        for backend in backends:
+            for price in self._prices:
+                if price.what == what and price._is_for(backend, model, settings):  # noqa: SLF001 - one idea
+                    return price
+        return None
+
+
+def billions(model: str) -> float | None:
+    """Billions of parameters as a model's id names them: 8 for ``Llama-3.1-8B``, 56 for ``8x7B``; ``None`` if none."""
+    found = _SIZE.search(model)
+    return None if found is None else int(found[1] or 1) * float(found[2])
+
+
+def _read(path: Path) -> list[Price]:
+    try:
+        return _parsed(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(
+            f"{path}: not a table of prices: {error}. One entry is [[price]] with what, backend, usd, date and source"
+        ) from None
+
+
+@cache
+def _own() -> list[Price]:
+    return _parsed(files("adaptkit").joinpath("prices.toml").read_text(encoding="utf-8"))
+
+
+def _parsed(text: str) -> list[Price]:
+    return msgspec.convert(tomllib.loads(text), _Table).price

@@ -6,10 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import peft
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from adaptkit import AdaptkitError, ChatOptions, Message, UnsupportedError
 from adaptkit.backends.base_model import Base, find_base
@@ -142,6 +144,55 @@ def test_loss_of_batches_packed_and_alone_is_the_same(tiny: Path, tokenizer: Cha
     assert padded == pytest.approx(alone, rel=1e-4)
     assert packed == pytest.approx(alone, rel=1e-4)
     assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+SHAPE = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+UNDROPPED = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+ARCHITECTURES = {
+    "llama": {**SHAPE, "num_key_value_heads": 2, "intermediate_size": 48},
+    "gemma2": {**SHAPE, "num_key_value_heads": 2, "intermediate_size": 48, "head_dim": 16},  # caps its logits
+    "cohere": {**SHAPE, "num_key_value_heads": 2, "intermediate_size": 48, "logit_scale": 0.0625},
+    "granite": {**SHAPE, "num_key_value_heads": 2, "intermediate_size": 48, "logits_scaling": 8.0},
+    "phi": {**SHAPE, "intermediate_size": 48},  # its output layer has a bias
+    "gpt2": {"vocab_size": 97, "n_embd": 32, "n_layer": 2, "n_head": 2, **UNDROPPED},
+}
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("adapted", ["body", "head"])
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_loss_and_gradients_are_those_of_the_model_itself(kind: str, adapted: str) -> None:
+    config = AutoConfig.for_model(kind, pad_token_id=0, bos_token_id=1, eos_token_id=2, **ARCHITECTURES[kind])
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    head = next(name for name, module in base.named_modules() if module is base.get_output_embeddings())
+    targets = [head] if adapted == "head" else "all-linear"
+    model = peft.get_peft_model(base, peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=targets))
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in weights:  # or half of them would start at zero, and the others would have no gradient
+        torch.nn.init.normal_(weight, std=0.1)
+    model.train()
+    lengths = [9, 14, 5]
+    batch = collate([[Encoded([*range(3, 3 + n)], [at % 3 == 0 for at in range(n)])] for n in lengths], 0)
+    mask = torch.stack([torch.arange(max(lengths)) < n for n in lengths]).long()
+
+    seen = []
+    with model.get_output_embeddings().register_forward_hook(lambda _, __, logits: seen.append(logits.shape)):
+        ours = loss_of(model, batch)
+    gradients = torch.autograd.grad(ours, weights)
+    theirs = model(input_ids=batch["input_ids"], attention_mask=mask, labels=batch["labels"], use_cache=False).loss
+    assert seen == [(1, sum((n - 1) // 3 for n in lengths), 97)]
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
+    for one, other in zip(gradients, torch.autograd.grad(theirs, weights), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_loss_of_a_model_that_shows_no_output_layer(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build_model(LoraConfig(rank=4, alpha=8), tiny)
+    batch = collate([[Encoded([5, 6, 7, 8], [False, False, True, True])], [Encoded([5, 9], [False, True])]], 0)
+    picked = float(loss_of(model, batch).detach())
+    monkeypatch.setattr(type(model.get_base_model()), "get_output_embeddings", lambda _: None)
+    assert float(loss_of(model, batch).detach()) == pytest.approx(picked, rel=1e-5)
 
 
 @pytest.mark.parametrize(

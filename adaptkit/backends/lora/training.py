@@ -6,11 +6,14 @@ computed only where a token is learned) and the reports.
 
 from __future__ import annotations
 
+import gc
 import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +76,23 @@ class Result:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
+@cache
 def import_trainer() -> Any:
-    """`transformers` with its trainer, without the data set library that it would load and that is not needed here."""
+    """`transformers` with its trainer, without the data set library that it would load and that is not needed here.
+
+    For a process whose work this is: what is loaded by now is never looked through for garbage again.
+    """
     kept = sys.modules.get("datasets")
     if kept is None:
         sys.modules["datasets"] = None  # type: ignore[assignment]  # the documented way to make an import fail
+    gc.disable()  # modules are there to stay, and there are so many that looking for garbage slows their loading
     try:
         import transformers  # noqa: PLC0415
         from transformers import trainer  # noqa: F401, PLC0415
         from transformers.utils import logging  # noqa: PLC0415
     finally:
+        gc.freeze()
+        gc.enable()
         if kept is None:
             del sys.modules["datasets"]
     logging.disable_progress_bar()
@@ -178,27 +188,33 @@ def training_arguments(config: LoraConfig, folder: Path, steps: int) -> dict[str
 def loss_of(model: Any, batch: dict[str, Any], items: Any = None) -> Any:
     """Cross-entropy of the learned tokens: their sum by ``items``, or their mean.
 
-    Only the columns in which some row learns something get logits: the vocabulary's projection is a good part of the
-    work where most tokens are the user's.
+    Only the positions before a learned token get logits: with a large vocabulary, projecting onto it is a good part
+    of the work and most of the memory, and most tokens are the user's. They are picked where the output layer takes
+    its input, so that whatever the architecture does to logits afterwards, such as scaling them, still happens.
     """
     import torch  # noqa: PLC0415
 
-    labels, columns = batch["labels"], batch["columns"]
+    labels, rows, columns = batch["labels"], batch["rows"], batch["columns"]
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids") if name in batch}
-    logits = model(**inputs, logits_to_keep=columns, use_cache=False).logits
-    wanted = labels[:, columns + 1]
-    if logits.shape[1] != wanted.shape[1]:  # an architecture that gives all columns whatever was asked for
-        logits = logits[:, columns]
-    total = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
-    return total / (items if items is not None else (wanted != IGNORED).sum())
+
+    def pick(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (given[0][rows, columns].unsqueeze(0), *given[1:]) if given[0].shape[:2] == labels.shape else given
+
+    head = model.get_output_embeddings()
+    with head.register_forward_pre_hook(pick) if head is not None else nullcontext():
+        logits = model(**inputs, use_cache=False).logits
+    # an architecture that has no such layer, or does not put the states of all positions into it, gives all logits
+    logits = logits[rows, columns] if logits.shape[:2] == labels.shape else logits.squeeze(0)
+    wanted = labels[rows, columns + 1]
+    total = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
+    return total / (items if items is not None else len(wanted))
 
 
 def collate(rows: Sequence[Sequence[Encoded]], filler: int) -> dict[str, Any]:
-    """A batch as tensors, with the columns that need logits: those before a learned token."""
+    """A batch as tensors, with the ``rows`` and ``columns`` that need logits: the positions before a learned token."""
     batch = pad(rows, filler)
-    batch["columns"] = (batch["labels"][:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
+    # here and not in the loss, where a GPU would have to be waited for
+    batch["rows"], batch["columns"] = (batch["labels"][:, 1:] != IGNORED).nonzero(as_tuple=True)
     return batch
 
 

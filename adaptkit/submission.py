@@ -137,14 +137,6 @@ class Submission:
         if holder is not None and is_dead(holder.partition("@")[2]):
             self.journal.release(run_id, holder)
 
-    def keep(self, run_id: str, owner: str) -> None:
-        """Renew a lease, unless somebody else has had it since: then what is known here may be out of date.
-
-        A lease that ran out untaken, while the machine slept for example, is still its last holder's.
-        """
-        if self.journal.holder(run_id) == owner:
-            self.journal.lease(run_id, owner, self.clock.time(), LEASE)
-
     @contextmanager
     def _renewed(self, run_id: str, owner: str) -> Iterator[None]:
         """Keep a lease while a long upload runs."""
@@ -153,7 +145,7 @@ class Submission:
         def renew() -> None:
             while not done.wait(LEASE / 3):
                 with suppress(JournalError):  # the next turn may do better, and without a lease nothing is sent
-                    self.keep(run_id, owner)
+                    self.journal.renew(run_id, owner, self.clock.time(), LEASE)
 
         thread = threading.Thread(target=renew, daemon=True, name="adaptkit-lease")
         thread.start()
@@ -230,9 +222,9 @@ class _Sending:
         )
 
     def _enter(self, stage: Stage, *, uncertain: bool = False) -> Run:
-        self.submission.keep(self.run.id, self.owner)  # looking for a job may have taken longer than a lease
-        now = self.submission.clock.time()
-        return self.submission.journal.advance(self.run.id, self.owner, stage, now=now, uncertain=uncertain)
+        journal, now = self.submission.journal, self.submission.clock.time()
+        journal.renew(self.run.id, self.owner, now, LEASE)  # looking for a job may have taken longer than a lease
+        return journal.advance(self.run.id, self.owner, stage, now=now, uncertain=uncertain)
 
     def _found_or_uncertain(self, lost: ServiceError | None) -> Steps[Run | None]:
         """The job of a request whose answer was lost; ``None`` where sending the same tag again is safe."""

@@ -121,6 +121,16 @@ class Journal(Protocol):
             Whether ``owner`` holds it now; False if another's has not run out yet.
         """
 
+    def renew(self, run_id: str, owner: str, now: float, seconds: float) -> bool:
+        """Keep a lease for ``seconds`` from ``now``, and never take one.
+
+        One that ran out untaken, while the machine slept for example, is still its last holder's.
+
+        Returns:
+            Whether ``owner`` holds it now; False, for good, once it was given back or another has had it: then what
+            this owner knows of the run may be out of date.
+        """
+
     def release(self, run_id: str, owner: str) -> None:
         """Give the lease back; does nothing if ``owner`` does not hold it."""
 

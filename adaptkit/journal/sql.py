@@ -119,6 +119,7 @@ _UPDATE_RUN = (
     "UPDATE adaptkit_run SET stage = ?, status = ?, raw_status = ?, job_id = ?, message = ?, updated_at = ?, "
     "uncertain = ? WHERE id = ?"
 )
+_UPDATE_LEASE = "UPDATE adaptkit_run SET lease_owner = ?, lease_until = ? WHERE id = ?"
 _INSERT_EVENT = (
     "INSERT INTO adaptkit_event (run_id, seq, at, what, detail) "
     "SELECT ?, COALESCE(MAX(seq), 0) + 1, ?, ?, ? FROM adaptkit_event WHERE run_id = ?"
@@ -177,11 +178,17 @@ class SqlJournal:
         with self._locked(run_id) as (execute, _, holder, until):
             if holder not in (None, owner) and until > now:
                 return False
-            execute(
-                "UPDATE adaptkit_run SET lease_owner = ?, lease_until = ? WHERE id = ?", (owner, now + seconds, run_id)
-            )
+            execute(_UPDATE_LEASE, (owner, now + seconds, run_id))
             if holder != owner:
                 _audit(execute, run_id, now, "leased", f"by {owner}")
+            return True
+
+    def renew(self, run_id: str, owner: str, now: float, seconds: float) -> bool:
+        """Keep a lease that nobody else has had since; whether ``owner`` holds it now."""
+        with self._locked(run_id) as (execute, _, holder, _):
+            if holder != owner:
+                return False
+            execute(_UPDATE_LEASE, (owner, now + seconds, run_id))
             return True
 
     def release(self, run_id: str, owner: str) -> None:

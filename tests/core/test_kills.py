@@ -16,10 +16,10 @@ from adaptkit.testing import FakeClock, ScriptedAdapter, ScriptedConfig, Scripte
 from tests.core.conftest import data
 
 #: Every call that changes something, in the order of a submission; a process dies before it and after it.
-JOURNAL_CALLS = ("begin", "lease", "advance", "record_upload", "accept", "release")
+JOURNAL_CALLS = ("begin", "lease", "renew", "advance", "record_upload", "accept", "release")
 ADAPTER_CALLS = ("upload", "submit")
 POINTS = [(name, turn, when) for name in (*JOURNAL_CALLS, *ADAPTER_CALLS)
-          for turn in ((1, 2) if name == "advance" else (1,)) for when in ("before", "after")]  # fmt: skip
+          for turn in ((1, 2) if name in ("renew", "advance") else (1,)) for when in ("before", "after")]  # fmt: skip
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -99,6 +99,28 @@ def test_a_lease_is_one_owner_s_until_it_runs_out_or_is_given_back(journal: Jour
     assert journal.lease(run.id, "a", 116.0, 10.0)
 
 
+def test_renewing_keeps_a_lease_and_never_takes_one(client: Client) -> None:
+    here, there = client(), client()
+    run, _ = begin(here)
+    assert not here.renew(run.id, "a", 100.0, 10.0)  # never taken
+    assert here.holder(run.id) is None
+    assert here.lease(run.id, "a", 100.0, 10.0)
+    trail = here.history(run.id)
+    assert there.renew(run.id, "a", 105.0, 10.0)  # until 115
+    assert not there.lease(run.id, "b", 114.9, 10.0)
+    assert here.renew(run.id, "a", 500.0, 10.0)  # it had run out, and nobody took it: until 510
+    assert not there.lease(run.id, "b", 509.9, 10.0)
+    assert here.history(run.id) == trail
+
+    assert there.lease(run.id, "b", 510.0, 10.0)
+    assert not here.renew(run.id, "a", 511.0, 10.0)  # another has it
+    assert not here.renew(run.id, "a", 900.0, 10.0)  # or had it last
+    there.release(run.id, "b")
+    assert not here.renew(run.id, "a", 901.0, 10.0)  # or gave it back
+    assert here.lease(run.id, "c", 901.0, 10.0)
+    assert here.holder(run.id) == "c"
+
+
 def test_only_the_holder_of_a_lease_advances(journal: Journal) -> None:
     run, _ = begin(journal)
     with pytest.raises(LeaseLost):
@@ -268,6 +290,7 @@ def test_what_is_not_there_is_said(journal: Journal) -> None:
     journal.release("nope", "me")
     for use in (
         lambda: journal.lease("nope", "me", 1.0, 1.0),
+        lambda: journal.renew("nope", "me", 1.0, 1.0),
         lambda: journal.advance("nope", "me", Stage.UPLOADING, now=1.0),
         lambda: journal.accept("nope", job_id="j", status=Status.QUEUED, raw_status="", now=1.0),
         lambda: journal.observe("nope", Status.RUNNING, "", None, 1.0),

@@ -89,6 +89,13 @@ class Machine(RuleBasedStateMachine):
             self.leases[run_id] = (owner, self.now + seconds)
             self.lines[run_id] += holder != owner
 
+    @rule(which=WHICH, run_id=runs, owner=OWNERS, seconds=st.sampled_from([1.0, 30.0]))
+    def renew(self, which: int, run_id: str, owner: str, seconds: float) -> None:
+        holds = self.leases[run_id][0] == owner
+        assert self.clients[which].renew(run_id, owner, self.now, seconds) is holds
+        if holds:
+            self.leases[run_id] = (owner, self.now + seconds)
+
     @rule(which=WHICH, run_id=runs, owner=OWNERS)
     def release(self, which: int, run_id: str, owner: str) -> None:
         self.clients[which].release(run_id, owner)

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,23 @@ def test_of_many_processes_exactly_one_drives_a_run(journal: Journal, url: str) 
     assert sorted(results.get() for _ in processes) == [False, False, False, True]
     for process in processes:
         process.join(60)
+
+
+def test_a_lease_that_ran_out_is_renewed_or_taken_but_never_both(client: Callable[[], Journal]) -> None:
+    slept, other = client(), client()
+
+    def drive(run_id: str) -> bool:
+        taken = other.lease(run_id, "other", 200.0, 10.0)
+        other.release(run_id, "other")
+        return taken
+
+    with ThreadPoolExecutor(2) as threads:
+        for k in range(100):
+            run, _ = begin(slept, f"identity {k}")
+            slept.lease(run.id, "slept", 100.0, 10.0)
+            driven = threads.submit(drive, run.id)
+            renewed = threads.submit(slept.renew, run.id, "slept", 200.0, 10.0)
+            assert driven.result() is not renewed.result()
 
 
 def _work_for_ever(url: str, ready: Any) -> None:

@@ -82,9 +82,9 @@ def setup(given: argparse.Namespace, reports: Any) -> tuple[Any, list[Any]]:
     from adaptkit.backends.chat_tokenizer import ChatTokenizer
     from adaptkit.backends.lora.config import LoraConfig, resolve
     from adaptkit.backends.lora.encode import encode
-    from adaptkit.backends.lora.machine import this_machine
     from adaptkit.backends.lora.training import Setup
     from adaptkit.data import Dataset
+    from adaptkit.machine import this_machine
 
     base = find_base(str(given.folder), given.folder)
     asked = LoraConfig(model=str(given.folder), rank=RANK, alpha=16, batch_size=BATCH, epochs=given.epochs,

@@ -19,11 +19,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from adaptkit import __version__, config, registry
-from adaptkit.backends.lora.machine import this_machine
 from adaptkit.cli.session import Session
 from adaptkit.errors import AdaptkitError
 from adaptkit.journal import open_journal
 from adaptkit.journal.sql import SCHEMA_VERSION
+from adaptkit.machine import this_machine
 
 __all__ = ["BackendState", "backend_document", "backends", "examine"]
 

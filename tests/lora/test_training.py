@@ -20,8 +20,8 @@ from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
 from adaptkit.backends.lora.batches import IGNORED, pack, pad, plan_batches
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import memory_needed, refuse_if_short
-from adaptkit.backends.lora.machine import Gpu, Machine
 from adaptkit.backends.lora.training import build_model, collate, loss_of
+from adaptkit.machine import Gpu, Machine
 from tests.lora.conftest import ROWS, Bench
 
 CHATML = (

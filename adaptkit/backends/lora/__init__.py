@@ -16,9 +16,9 @@ from adaptkit.backends.base_model import find_base, hub_id, local_folder
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short, trained_parameters
 from adaptkit.backends.lora.jobs import OFFLINE, QUIET, Job, Spec
-from adaptkit.backends.lora.machine import this_machine
 from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError, NotFoundError, UnsupportedError
+from adaptkit.machine import this_machine
 from adaptkit.types import Event, Message, Reply, Snapshot, Status
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from adaptkit.adapter import BackendConfig, LocalPath, ModelName
 from adaptkit.backends.base_model import Base
-from adaptkit.backends.lora.machine import Machine
 from adaptkit.errors import UnsupportedError
+from adaptkit.machine import Machine
 
 __all__ = ["LoraConfig", "resolve"]
 

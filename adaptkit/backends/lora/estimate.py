@@ -8,9 +8,9 @@ from pathlib import Path
 
 from adaptkit.backends.base_model import Base
 from adaptkit.backends.lora.config import LoraConfig
-from adaptkit.backends.lora.machine import Machine
 from adaptkit.backends.lora.training import KEPT
 from adaptkit.errors import UnsupportedError
+from adaptkit.machine import Machine
 
 __all__ = ["disk_needed", "memory_needed", "refuse_if_short", "trained_parameters"]
 

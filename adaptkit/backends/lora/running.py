@@ -15,9 +15,9 @@ from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.encode import encode, encode_pairs
 from adaptkit.backends.lora.estimate import refuse_if_short
 from adaptkit.backends.lora.jobs import Job
-from adaptkit.backends.lora.machine import this_machine
 from adaptkit.backends.lora.training import Reports, Result, Setup, import_trainer, train_sft
 from adaptkit.backends.model_folder import base_hash, canonical_adapter, copy_tokenizer, finish
+from adaptkit.machine import this_machine
 
 __all__ = ["run", "save"]
 

@@ -29,6 +29,8 @@ __all__ = ["BackendState", "backend_document", "backends", "examine"]
 
 #: The extra that a built-in backend runs on. The prompt backend needs one only for a model on this machine.
 _EXTRA_OF = {"lora": "local"}
+#: A kit for tests: it works by name like any other, and is no way to fit a model.
+_FOR_TESTS = {"scripted"}
 #: Bytes of free disk below which a job may not end.
 LITTLE_ROOM = 10**9
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*(?:;.*extra == ['\"](\w+)['\"])?")
@@ -61,10 +63,12 @@ class BackendState:
 
 
 def backends() -> list[BackendState]:
-    """Every installed backend and whether it can run here."""
+    """Every installed backend that fits models, and whether it can run here."""
     found = []
     wanted = _requirements()
     for each in registry.backends():
+        if each.name in _FOR_TESTS:
+            continue
         extra = _EXTRA_OF.get(each.name)
         missing = tuple(name for name in wanted.get(extra, ()) if _version(name) is None) if extra else ()
         guarantee = each.adapter.guarantee if each.adapter else None

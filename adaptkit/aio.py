@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -132,6 +133,11 @@ class AsyncJob:
     def snapshot(self) -> Snapshot:
         """As `Job.snapshot`."""
         return self._job.snapshot
+
+    @property
+    def submitted_at(self) -> datetime | None:
+        """As `Job.submitted_at`."""
+        return self._job.submitted_at
 
     @property
     def reused(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from adaptkit import lifecycle, steps
 from adaptkit.lifecycle import JobState
@@ -49,6 +50,12 @@ class Job:
     def snapshot(self) -> Snapshot:
         """All that was last heard, with the backend's own answer in ``raw``."""
         return self._state.snapshot
+
+    @property
+    def submitted_at(self) -> datetime | None:
+        """When it was submitted, in UTC; ``None`` for a job that the journal does not know."""
+        at = self._state.submitted_at
+        return None if at is None else datetime.fromtimestamp(at, UTC)
 
     @property
     def reused(self) -> bool:

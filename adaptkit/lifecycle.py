@@ -38,6 +38,7 @@ class JobState:
         journal: Where changes are recorded.
         run_id: The journal's row, or ``None`` for a job that the journal does not know.
         snapshot: What was last heard.
+        submitted_at: Unix time of its submission, or ``None`` for a job that the journal does not know.
         reused: Whether `submit` found this job instead of starting one.
     """
 
@@ -47,6 +48,7 @@ class JobState:
     clock: Clock
     run_id: str | None
     snapshot: Snapshot
+    submitted_at: float | None = None
     reused: bool = False
     warned: bool = field(default=False, repr=False)
 
@@ -56,7 +58,7 @@ class JobState:
         assert run.job_id is not None  # noqa: S101 - callers pass accepted runs
         ref = JobRef(backend=run.backend, id=run.job_id, target=run.target)
         heard = Snapshot(job_id=run.job_id, status=run.status, raw_status=run.raw_status, message=run.message)
-        return cls(ref, open_adapter, journal, clock, run.id, heard)
+        return cls(ref, open_adapter, journal, clock, run.id, heard, run.created_at)
 
     def refresh(self) -> None:
         """Poll once, unless the job has ended; record what was heard. Errors carry the reference."""

@@ -36,13 +36,15 @@ def status_text(status: Status, raw: str = "") -> Text:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: ``8 s``, ``2 min 05 s``, ``3 h 10 min``."""
+    """Seconds as people say them: ``8 s``, ``2 min 05 s``, ``3 h 10 min``, ``12 d 4 h``."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
 def follow(session: Session, job: Job, show: AbstractContextManager[Show]) -> Status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -65,6 +66,7 @@ def job_document(job: Job) -> dict[str, Any]:
         "status": job.status.value,
         "raw_status": job.raw_status,
         "message": job.snapshot.message,
+        "submitted_at": job.submitted_at,
     }
 
 
@@ -78,7 +80,8 @@ def run_document(run: Run) -> dict[str, Any]:
         "uncertain": run.uncertain,
         "tag": run.tag,
         "message": run.message,
-        "updated_at": run.updated_at,
+        "submitted_at": datetime.fromtimestamp(run.created_at, UTC),
+        "updated_at": datetime.fromtimestamp(run.updated_at, UTC),
     }
 
 
@@ -87,9 +90,10 @@ def jobs(listed: Sequence[Job], pending: Sequence[Run]) -> Iterator[RenderableTy
     if not listed and not pending:
         yield "no jobs yet; adaptkit submit starts one, adaptkit quickstart shows how"
     if listed:
-        made = table("id", "target", "backend", "status")
+        made = table("id", "target", "backend", "status", "submitted")
         for job in listed:
-            made.add_row(job.id, job.ref.target or "", job.ref.backend, status_text(job.status, job.raw_status))
+            when = _ago(job.submitted_at.timestamp()) if job.submitted_at else ""
+            made.add_row(job.id, job.ref.target or "", job.ref.backend, status_text(job.status, job.raw_status), when)
         yield made
     if pending:
         made = table("not accepted", "backend", "stage", "since", "tag")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+from datetime import UTC, datetime
 
 import pytest
 
 from adaptkit import JobRef, ModelRef
 from adaptkit.cli.exits import MEANING, Exit
+from adaptkit.cli.follow import duration
 from tests.cli.conftest import Shop
 
 VERBS = (
@@ -61,6 +64,7 @@ def test_a_job_from_submission_to_answer(shop: Shop) -> None:
     listed = shop.run("jobs").stdout
     assert ref.id in listed
     assert "succeeded" in listed
+    assert re.search(r"\d s ago$", listed.rstrip(), re.MULTILINE), listed
 
 
 def test_every_verb_speaks_json(shop: Shop) -> None:
@@ -71,6 +75,7 @@ def test_every_verb_speaks_json(shop: Shop) -> None:
     assert planned["files"][0]["rows"] == 12
     assert shop.service.requests() == {}
 
+    before = datetime.now(UTC)
     submitted = shop.json("submit", "endless", "data.jsonl")
     ref = submitted["ref"]
     assert (submitted["reused"], submitted["target"]) == (False, "endless")
@@ -79,7 +84,9 @@ def test_every_verb_speaks_json(shop: Shop) -> None:
     lines = shop.documents("watch", "last", code=1)
     assert [line["data"]["loss"] for line in lines if line["kind"] == "metrics"] == [0.9]
     assert lines[-1]["status"] == "cancelled"
-    assert shop.json("jobs")["jobs"][0]["status"] == "cancelled"
+    (listed,) = shop.json("jobs")["jobs"]
+    assert listed["status"] == "cancelled"
+    assert before <= datetime.fromisoformat(listed["submitted_at"]) <= datetime.now(UTC)
 
     followed = [
         json.loads(line) for line in shop.run("submit", "quick", "data.jsonl", "--wait", "--json").stdout.splitlines()
@@ -96,6 +103,14 @@ def test_every_verb_speaks_json(shop: Shop) -> None:
         assert names >= {"lora", "prompt"}
         assert "scripted" not in names, "a kit for tests is listed"
     assert shop.json("schema")["title"] == "adaptkit.toml"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(-2, "0 s"), (59, "59 s"), (125, "2 min 05 s"), (11_400, "3 h 10 min"), (1_051_200, "12 d 4 h")],
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
 
 
 def test_following_a_submission(shop: Shop) -> None:

@@ -275,6 +275,7 @@ def test_coming_back_with_and_without_the_journal(open_client, service, tmp_path
         client = open_client(client={"journal": journal})
         found = client.attach(str(job.ref))
         assert found.ref == job.ref
+        assert found.submitted_at == (job.submitted_at if journal is None else None)
         assert found.result().ref == job.result().ref
     assert found.status is Status.SUCCEEDED
 

@@ -11,7 +11,7 @@ nox.options.error_on_missing_interpreters = False
 nox.options.default_venv_backend = "venv"
 
 CONSTRAINED = ("-c", "constraints.txt")
-TEST_TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "hatchling", "uvicorn")
+TEST_TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "hatchling", "trio", "uvicorn")
 #: What the tests read beside the wheel; the package's own sources stay behind, so that the wheel is what is tested.
 BESIDE = (
     "tests",

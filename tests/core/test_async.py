@@ -48,8 +48,6 @@ def run(loop, service, tmp_path):
 
         return anyio.run(main, backend=loop)
 
-    if loop == "trio":
-        pytest.importorskip("trio")
     return with_client
 
 
@@ -77,6 +75,20 @@ def test_the_whole_way(run, service):
 
     run(do)
     assert set(service.jobs_per_tag().values()) == {1}
+
+
+def test_it_asks_and_hears_what_the_sync_client_does(run, service, open_client):
+    async def do(client):
+        job = await client.submit("t", data())
+        told = [(event.kind, event.message, event.data) async for event in job.events()]
+        return told, job.snapshot.message, (await (await job.result()).chat("Hello")).text, job.status
+
+    heard = run(do, message="all of it")
+    asked = service.requests()
+    job = open_client(message="all of it").submit("t", data("once more"))
+    told = [(event.kind, event.message, event.data) for event in job.events()]
+    assert heard == (told, job.snapshot.message, job.result().chat("Hello").text, job.status)
+    assert service.requests() == asked + asked
 
 
 def test_errors_are_the_same(run):
@@ -119,9 +131,7 @@ def test_cancelling_a_submit_loses_nothing(run, service):
     assert set(service.jobs_per_tag().values()) == {1}
 
 
-def test_a_thousand_waiting_jobs_hold_few_threads(run, service, loop):
-    if loop == "trio":
-        pytest.skip("once is enough")
+def test_a_thousand_waiting_jobs_hold_few_threads(run, service):
     ids = [
         service.submit(
             f"tag{number}", {}, states=("running", "running", "succeeded"), message=None, losses=(), reply="",

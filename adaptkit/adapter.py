@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from adaptkit.data import DataRules, Dataset
 from adaptkit.http import Egress
-from adaptkit.types import Checkpoint, Deployment, Event, Message, Reply, Snapshot
+from adaptkit.types import Checkpoint, DeploymentSnapshot, Event, Message, Reply, Snapshot
 
 __all__ = [
     "Adapter",
@@ -425,11 +425,11 @@ class SupportsDeploy(Protocol):
     #: What holds when the answer to `deploy` is lost: as `Adapter.guarantee`, by `find_deployments`.
     deploy_guarantee: ClassVar[Guarantee]
 
-    def deploy(self, model_id: str, tag: str) -> Deployment:
+    def deploy(self, model_id: str, tag: str) -> DeploymentSnapshot:
         """Send the one request that starts a deployment; it carries the tag wherever the host keeps it."""
         ...
 
-    def deployment(self, deployment_id: str) -> Deployment:
+    def deployment(self, deployment_id: str) -> DeploymentSnapshot:
         """How a deployment stands: one request.
 
         Raises:
@@ -437,7 +437,7 @@ class SupportsDeploy(Protocol):
         """
         ...
 
-    def find_deployments(self, tag: str) -> Sequence[Deployment]:
+    def find_deployments(self, tag: str) -> Sequence[DeploymentSnapshot]:
         """Deployments that may carry the tag; the client compares again."""
         ...
 

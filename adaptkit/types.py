@@ -16,7 +16,7 @@ from adaptkit.errors import ConfigError
 __all__ = [
     "AudioPart",
     "Checkpoint",
-    "Deployment",
+    "DeploymentSnapshot",
     "Event",
     "ImagePart",
     "JobRef",
@@ -127,7 +127,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Mapping[str, float] = {}
 
 
-class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+class DeploymentSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What a host says of a model that it keeps running for one account, and bills until it is stopped.
 
     ``id`` is the host's own, ``model_id`` the model that answers through it, ``status`` one of ``starting``, ``ready``,

@@ -243,6 +243,15 @@ def worker_start(given: argparse.Namespace, base: Path, chats: Path, home: Path)
     return told[0].at - began
 
 
+def share_threads(base: Path) -> None:
+    """Give the baselines the one thread that our worker takes for a small model: they gain by it too."""
+    from adaptkit.backends.base_model import find_base
+    from adaptkit.backends.lora.running import SMALL
+
+    if find_base(str(base), base).parameters < SMALL:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", choices=["tiny", *SHAPES], default="tiny")
@@ -262,6 +271,7 @@ def main() -> None:
         make_chats(chats, 160)
         epochs = max(1, given.steps * BATCH // 160)
         given.folder, given.chats, given.epochs = base, chats, epochs
+        share_threads(base)
         (folder / "plan.json").write_text(json.dumps(planned(*setup(given, None))))
         kinds = ("plain", "ours", "trl")
         best = {kind: {"speed": 0.0, "first": float("inf")} for kind in kinds}

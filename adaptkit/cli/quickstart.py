@@ -53,10 +53,6 @@ print(score(model, held_out))
 print(model.chat("Where do I find my invoice?").text)
 """
 
-#: Read when torch is loaded, here and in the worker. A model this small gains nothing by a second thread, and loses
-#: half its speed where the cores are shared; nothing is fetched that a bar could show.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-
 OWN = f"""\
 adaptkit check mine.jsonl --backend lora
 adaptkit submit {TARGET} mine.jsonl --waitHOME
@@ -85,8 +81,7 @@ def quickstart(session: Session, *, fresh: bool = False) -> None:
         JobFailed: training failed.
     """
     began = time.monotonic()
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # nothing is fetched that a bar could show
     train, held_out = map(Dataset.open, builtin.task(TASK))
     targets = {TARGET: {"backend": "lora", "model": BASE}}
     with Client(targets=targets, egress="none", home=session.home) as client:

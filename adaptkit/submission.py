@@ -19,7 +19,7 @@ import hashlib
 import secrets
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -29,18 +29,12 @@ import msgspec
 
 from adaptkit.adapter import Adapter, DataFile, Plan, SupportsFind
 from adaptkit.data import Dataset
-from adaptkit.errors import (
-    AdaptkitError,
-    AdaptkitWarning,
-    BackendError,
-    JournalError,
-    ServiceError,
-    SubmissionUncertain,
-)
+from adaptkit.errors import AdaptkitError, AdaptkitWarning, BackendError, JournalError, ServiceError
 from adaptkit.journal import Journal, Run, Stage
 from adaptkit.lifecycle import JobState
+from adaptkit.paid import PaidRequest
 from adaptkit.process import is_dead, process_name
-from adaptkit.retry import CREATE, READ, UPLOAD, attempt
+from adaptkit.retry import READ, UPLOAD, attempt
 from adaptkit.steps import Clock, Pause, Steps
 from adaptkit.types import Snapshot, Status
 
@@ -48,10 +42,6 @@ __all__ = ["Submission", "identity"]
 
 #: Seconds for which a submitting client holds a run without renewing; another machine takes over after that.
 LEASE = 30.0
-#: Pauses before looking again for a job whose request got no answer, seconds, cut at the backend's settling time.
-LOOK_AGAIN = (2.0, 5.0, 15.0, 60.0, 120.0)
-#: How often a request is sent with the same tag, where that is safe.
-SENDS = 3
 
 
 def identity(plan: Plan[Any]) -> str:
@@ -170,30 +160,37 @@ class _Sending:
         return self.submission.adapter
 
     def steps(self) -> Steps[Run]:
-        if self.run.stage is Stage.SUBMITTING:  # somebody died, or gave up, between sending and recording
-            found = yield from self._found_or_uncertain(None)
+        uploads: dict[str, str] = {}
+        request = self._request(uploads)
+        in_doubt = self.run.stage is Stage.SUBMITTING
+        if in_doubt:  # somebody died, or gave up, between sending and recording
+            found = yield from request.recovered()
             if found is not None:
                 return found
         else:
             yield partial(self._enter, Stage.UPLOADING)
-        uploads: dict[str, str] = {}
         for file in self.plan.files:
             uploads[file.purpose] = yield from self._upload(file)
-        in_doubt = self.run.stage is Stage.SUBMITTING
-        for sends_left in reversed(range(SENDS)):
-            try:
-                return (yield from attempt(partial(self._create, uploads, in_doubt=in_doubt), CREATE))
-            except ServiceError as lost:
-                found = yield from self._found_or_uncertain(lost)
-                if found is not None:
-                    return found
-                if not sends_left:
-                    raise
-                in_doubt = True
-        raise AssertionError  # the last turn returns or raises
+        return (yield from request.steps(in_doubt=in_doubt))
 
-    def _create(self, uploads: dict[str, str], *, in_doubt: bool) -> Run:
-        """Announce, send and record: one call, so that a cancelled coroutine cannot come in between."""
+    def _request(self, uploads: Mapping[str, str]) -> PaidRequest[Snapshot, Run]:
+        adapter = self._adapter
+        return PaidRequest(
+            what="job",
+            backend=adapter.backend,
+            tag=self.run.tag,
+            guarantee=adapter.guarantee,
+            settle_seconds=adapter.settle_seconds,
+            find=adapter.find if isinstance(adapter, SupportsFind) else None,
+            id_of=lambda heard: heard.job_id,
+            send=partial(self._create, uploads),
+            record=self._record,
+            doubt=partial(self._enter, Stage.SUBMITTING, uncertain=True),
+            advice="The same submit looks again; submit(..., fresh=True) starts a new attempt once you are sure that "
+            "none runs.",
+        )
+
+    def _create(self, uploads: Mapping[str, str], in_doubt: bool) -> Run:
         self._enter(Stage.SUBMITTING)
         try:
             heard = self._adapter.submit(self.plan, uploads, self.run.tag)
@@ -226,17 +223,6 @@ class _Sending:
         journal.renew(self.run.id, self.owner, now, LEASE)  # looking for a job may have taken longer than a lease
         return journal.advance(self.run.id, self.owner, stage, now=now, uncertain=uncertain)
 
-    def _found_or_uncertain(self, lost: ServiceError | None) -> Steps[Run | None]:
-        """The job of a request whose answer was lost; ``None`` where sending the same tag again is safe."""
-        found = yield from _find(self._adapter, self.run.tag)
-        if found is not None:
-            adopted: Run = yield partial(self._record, found)
-            return adopted
-        if self._adapter.guarantee != "exactly_once":
-            yield partial(self._enter, Stage.SUBMITTING, uncertain=True)
-            raise _uncertain(self._adapter, self.run.tag) from lost
-        return None
-
     def _upload(self, file: DataFile) -> Steps[str]:
         """Upload once per content, account and purpose."""
         journal, clock = self.submission.journal, self.submission.clock
@@ -257,40 +243,3 @@ def _look_in(state: JobState) -> Steps[None]:
         if not error.transient:
             raise
     yield state.restart
-
-
-def _find(adapter: Adapter[Any], tag: str) -> Steps[Snapshot | None]:
-    """Look for a job by its tag until the settling time is over; what the backend lists is compared again here."""
-    if not isinstance(adapter, SupportsFind):
-        return None
-    waited, pauses = 0.0, iter(LOOK_AGAIN)
-    while True:
-        listed = yield from attempt(partial(adapter.find, tag), READ)
-        ours = [heard for heard in listed if heard.tag == tag]
-        if len(ours) > 1:
-            others = ", ".join(heard.job_id for heard in ours[1:])
-            warnings.warn(
-                f"backend {adapter.backend} has {len(ours)} jobs with tag {tag}; {ours[0].job_id} is used, "
-                f"look at {others} and cancel what should not run",
-                AdaptkitWarning,
-                stacklevel=2,
-            )
-        if ours:
-            return ours[0]
-        pause = min(next(pauses, LOOK_AGAIN[-1]), adapter.settle_seconds - waited)
-        if pause <= 0:
-            return None
-        yield Pause(pause)
-        waited += pause
-
-
-def _uncertain(adapter: Adapter[Any], tag: str) -> SubmissionUncertain:
-    looked = f"no job with tag {tag} was found within {adapter.settle_seconds:g} s"
-    if not isinstance(adapter, SupportsFind):
-        looked = f"the backend cannot be searched; look for tag {tag} in its console"
-    return SubmissionUncertain(
-        f"the request was sent and its answer was lost; {looked}. It is not sent again by itself. The same submit "
-        f"looks again; submit(..., fresh=True) starts a new attempt once you are sure that none runs.",
-        tag=tag,
-        backend=adapter.backend,
-    )

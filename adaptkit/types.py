@@ -17,6 +17,7 @@ __all__ = [
     "AudioPart",
     "Checkpoint",
     "DeploymentSnapshot",
+    "DeploymentStatus",
     "Event",
     "ImagePart",
     "JobRef",
@@ -127,6 +128,9 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Mapping[str, float] = {}
 
 
+DeploymentStatus = Literal["starting", "ready", "stopping", "stopped", "failed", "unknown"]
+
+
 class DeploymentSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What a host says of a model that it keeps running for one account, and bills until it is stopped.
 
@@ -138,7 +142,7 @@ class DeploymentSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     model_id: str
-    status: Literal["starting", "ready", "stopping", "stopped", "failed", "unknown"]
+    status: DeploymentStatus
     raw_status: str
     tag: str | None = None
     answers_as: str | None = None

@@ -22,7 +22,7 @@ from adaptkit import __version__, config, registry
 from adaptkit.cli.session import Session
 from adaptkit.errors import AdaptkitError
 from adaptkit.journal import open_journal
-from adaptkit.journal.sql import SCHEMA_VERSION
+from adaptkit.journal.schema import SCHEMA_VERSION
 from adaptkit.machine import this_machine
 
 __all__ = ["BackendState", "backend_document", "backends", "examine"]

@@ -9,10 +9,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from adaptkit.errors import ConfigError, MissingDependencyError
-from adaptkit.journal.protocol import Journal, LeaseLost, Run, Stage, Transition
+from adaptkit.journal.protocol import DeploymentRecord, Journal, LeaseLost, Run, Stage, Transition, Upload
 from adaptkit.journal.sqlite import open_sqlite
 
-__all__ = ["Journal", "LeaseLost", "Run", "Stage", "Transition", "open_journal"]
+__all__ = ["DeploymentRecord", "Journal", "LeaseLost", "Run", "Stage", "Transition", "Upload", "open_journal"]
 
 
 def open_journal(url: str) -> Journal:

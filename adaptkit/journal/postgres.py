@@ -15,9 +15,11 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from adaptkit.errors import JournalError
+from adaptkit.journal.database import Execute
 from adaptkit.journal.protocol import Journal
+from adaptkit.journal.schema import VERSION_TABLE, prepare_schema
 from adaptkit.journal.shared import Shared
-from adaptkit.journal.sql import VERSION_TABLE, Execute, SqlJournal, prepare_schema
+from adaptkit.journal.sql import SqlJournal
 
 __all__ = ["open_postgres"]
 

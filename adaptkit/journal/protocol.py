@@ -8,14 +8,24 @@ process that dies anywhere leaves enough for the next one to go on.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from adaptkit.errors import JournalError
-from adaptkit.types import Status
+from adaptkit.types import DeploymentSnapshot, DeploymentStatus, Status
 
-__all__ = ["NEXT_STAGES", "Journal", "LeaseLost", "Run", "Stage", "Transition"]
+__all__ = [
+    "NEXT_STAGES",
+    "DeploymentRecord",
+    "Deployments",
+    "Journal",
+    "LeaseLost",
+    "Run",
+    "Stage",
+    "Transition",
+    "Upload",
+]
 
 
 class Stage(StrEnum):
@@ -74,11 +84,51 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     uncertain: bool = False
 
 
-class Transition(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a run's audit trail.
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that was uploaded: ``file_id`` is the service's, ``run_id`` a run that it was uploaded for."""
 
-    ``at`` is Unix time; ``what`` is ``begun``, ``leased``, the name of a stage, ``accepted`` or ``observed``;
-    ``detail`` holds ids and states, never data, messages or secrets.
+    sha256: str
+    account: str
+    purpose: str
+    file_id: str
+    at: float
+    run_id: str
+
+
+class DeploymentRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt at keeping a model running, as the journal knows it.
+
+    ``identity`` is the hash of what is kept running and on what; ``tag``, ``attempt``, ``account``, ``config`` and the
+    times are as in a `Run`. ``status`` is ``requested`` as long as the host has not been heard: the paid request may
+    have run; else it is what the host said last, and ``stopped`` is also what was refused. ``hourly_usd`` is what an
+    hour costs, ``None`` when unknown.
+    """
+
+    id: str
+    identity: str
+    attempt: int
+    tag: str
+    target: str | None
+    backend: str
+    account: str
+    config: str
+    model_id: str
+    status: Literal["requested"] | DeploymentStatus
+    raw_status: str = ""
+    deployment_id: str | None = None
+    answers_as: str | None = None
+    hourly_usd: float | None = None
+    message: str | None = None
+    created_at: float
+    updated_at: float
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of an audit trail.
+
+    ``at`` is Unix time; ``what`` is ``begun``, ``leased``, the name of a stage, ``accepted``, ``observed`` or
+    ``noted``, and for a deployment ``requested`` or ``observed``; ``detail`` holds ids and states, and of what was
+    noted the sentence; never data, messages or secrets.
     """
 
     at: float
@@ -86,13 +136,67 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class Deployments(Protocol):
+    """What is kept running, and billed. ``now`` and errors are as in `Journal`."""
+
+    def begin(
+        self,
+        *,
+        identity: str,
+        target: str | None,
+        backend: str,
+        account: str,
+        config: str,
+        model_id: str,
+        hourly_usd: float | None,
+        now: float,
+    ) -> tuple[DeploymentRecord, bool]:
+        """Get or create, in one transaction; to be committed before the paid request.
+
+        Returns:
+            The newest attempt of ``identity`` and False unless it is stopping, stopped or failed; otherwise a new one,
+            ``requested``, and True. Of any number of callers at once exactly one creates, and it alone may send.
+        """
+
+    def hear(self, record_id: str, heard: DeploymentSnapshot, now: float) -> DeploymentRecord:
+        """Record what the host says: a deployment that exists is never turned away, however late its answer comes.
+
+        Returns:
+            What now stands; one that the host has stopped stays so.
+
+        Raises:
+            JournalError: the record is of another deployment.
+        """
+
+    def doubt(self, record_id: str, now: float) -> DeploymentRecord:
+        """Record that the request's answer was lost and nothing was found; changes nothing if the host was heard."""
+
+    def end(self, record_id: str, word: str, message: str | None, now: float) -> DeploymentRecord:
+        """Record that there is no deployment: it was refused, or given up; changes nothing if the host has one."""
+
+    def get(self, record_id: str) -> DeploymentRecord | None:
+        """The record of this id."""
+
+    def find(self, backend: str, id_or_tag: str) -> DeploymentRecord | None:
+        """The newest record of ``backend`` with this id of the host's, or with this tag."""
+
+    def live(self) -> list[DeploymentRecord]:
+        """All that may cost money, that is, all not known to be stopped, newest first."""
+
+
 class Journal(Protocol):
-    """Runs, uploads and their history, shared by every thread, process and (on PostgreSQL) machine that opens it.
+    """Runs, uploads, deployments and their history.
+
+    Shared by every thread, process and (on PostgreSQL) machine that opens it.
 
     ``now`` is the caller's Unix time in seconds; leases compare the clocks of their owners, so machines that share a
     journal should keep theirs within a few seconds. Every method raises `JournalError` if the database cannot be read
     or written, or if a run that must be there is not.
     """
+
+    @property
+    def deployments(self) -> Deployments:
+        """What is kept running."""
 
     def begin(
         self,
@@ -162,6 +266,13 @@ class Journal(Protocol):
             What now stands.
         """
 
+    def note(self, run_id: str, text: str, now: float) -> bool:
+        """Record what should be known of a job, once.
+
+        Returns:
+            Whether it is new.
+        """
+
     def get(self, run_id: str) -> Run | None:
         """The run of this id."""
 
@@ -178,10 +289,19 @@ class Journal(Protocol):
         """Remember an upload; a later one of the same bytes replaces it."""
 
     def forget_upload(self, sha256: str, account: str, purpose: str) -> None:
-        """Forget an upload whose file turned out to be gone."""
+        """Forget an upload whose file is gone, and who used it."""
+
+    def use_upload(self, run_id: str, sha256: str, account: str, purpose: str) -> None:
+        """Remember that a run uses an upload."""
+
+    def uploads_of(self, run_id: str) -> list[Upload]:
+        """The files that a run uses, as far as they are known to be there."""
+
+    def unused_uploads(self) -> list[Upload]:
+        """Files that no run uses any more: all that they were uploaded for have ended. Oldest first."""
 
     def history(self, run_id: str) -> list[Transition]:
-        """Everything that happened to a run, oldest first."""
+        """Everything that happened to a run, or to a deployment by the id of its record, oldest first."""
 
     def close(self) -> None:
         """Give the connection back; again does nothing."""

@@ -1,112 +1,24 @@
-"""The journal's tables, statements and rules, written once for SQLite and PostgreSQL.
+"""The journal's statements and rules for runs and uploads, written once for SQLite and PostgreSQL.
 
-The two databases differ in how a connection is made, how a transaction begins and how a row is locked; that is what a
-`Database` is. Everything that decides something is here, and reads and writes inside one transaction.
+Everything that decides something reads and writes inside one transaction.
 """
 
 from __future__ import annotations
 
-import secrets
-import string
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 
 from adaptkit.errors import JournalError
-from adaptkit.journal.protocol import NEXT_STAGES, LeaseLost, Run, Stage, Transition
+from adaptkit.journal.database import Database, Execute, audit, decoded, new_tag, storable, ulid
+from adaptkit.journal.deployments import SqlDeployments
+from adaptkit.journal.protocol import NEXT_STAGES, LeaseLost, Run, Stage, Transition, Upload
 from adaptkit.types import Status
 
-__all__ = ["VERSION_TABLE", "Database", "Execute", "SqlJournal", "prepare_schema"]
+__all__ = ["SqlJournal"]
 
-#: Runs one statement, with ``?`` for each parameter, and gives its rows.
-Execute = Callable[[str, Sequence[object]], list[tuple[Any, ...]]]
-
-
-class Database(Protocol):
-    """What SQLite and PostgreSQL do each in their own way. Faults are raised as `JournalError`."""
-
-    #: Ends a SELECT that locks its row until the transaction does; empty where a transaction is alone anyway.
-    row_lock: str
-
-    def transaction(self) -> AbstractContextManager[Execute]:
-        """Commit what the block executes, or none of it if it raises. Not to be nested."""
-
-    def read(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
-        """Run one SELECT outside of any transaction."""
-
-    def close(self) -> None:
-        """Give the connection back; again does nothing."""
-
-
-SCHEMA_VERSION = 1
-VERSION_TABLE = "adaptkit_schema_version"
-_SCHEMA = (
-    "CREATE TABLE adaptkit_schema_version (version INTEGER NOT NULL)",
-    """CREATE TABLE adaptkit_run (
-        id TEXT PRIMARY KEY,
-        identity TEXT NOT NULL,
-        attempt INTEGER NOT NULL,
-        tag TEXT NOT NULL UNIQUE,
-        target TEXT NOT NULL,
-        backend TEXT NOT NULL,
-        account TEXT NOT NULL,
-        config TEXT NOT NULL,
-        fingerprint TEXT NOT NULL,
-        stage TEXT NOT NULL,
-        status TEXT NOT NULL,
-        raw_status TEXT NOT NULL,
-        job_id TEXT,
-        message TEXT,
-        created_at DOUBLE PRECISION NOT NULL,
-        updated_at DOUBLE PRECISION NOT NULL,
-        uncertain BOOLEAN NOT NULL,
-        lease_owner TEXT,
-        lease_until DOUBLE PRECISION,
-        UNIQUE (identity, attempt)
-    )""",
-    "CREATE INDEX adaptkit_run_by_job ON adaptkit_run (backend, job_id)",
-    "CREATE INDEX adaptkit_run_by_age ON adaptkit_run (created_at)",
-    """CREATE TABLE adaptkit_event (
-        run_id TEXT NOT NULL,
-        seq INTEGER NOT NULL,
-        at DOUBLE PRECISION NOT NULL,
-        what TEXT NOT NULL,
-        detail TEXT NOT NULL,
-        PRIMARY KEY (run_id, seq)
-    )""",
-    """CREATE TABLE adaptkit_upload (
-        sha256 TEXT NOT NULL,
-        account TEXT NOT NULL,
-        purpose TEXT NOT NULL,
-        file_id TEXT NOT NULL,
-        at DOUBLE PRECISION NOT NULL,
-        PRIMARY KEY (sha256, account, purpose)
-    )""",
-)
-
-
-def prepare_schema(execute: Execute, *, exists: bool) -> None:
-    """Make the tables if they are not there; otherwise see that this adaptkit can read them.
-
-    Raises:
-        JournalError: a newer adaptkit wrote the journal, or it does not say which did.
-    """
-    if not exists:
-        for statement in _SCHEMA:
-            execute(statement, ())
-        execute("INSERT INTO adaptkit_schema_version (version) VALUES (?)", (SCHEMA_VERSION,))
-    found = [version for (version,) in execute("SELECT version FROM adaptkit_schema_version", ())]
-    if found != [SCHEMA_VERSION]:
-        what = "was written by another version of adaptkit, most likely a newer one"
-        raise JournalError(
-            f"the journal {what} (its schema is {found}, this adaptkit reads {SCHEMA_VERSION}): upgrade adaptkit, or "
-            f"name another journal"
-        )
-
-
-T = TypeVar("T")
 _FIELDS = Run.__struct_fields__
 _COLUMNS = ", ".join(_FIELDS)
 # S608: both are put together from the names of fields, nothing from outside.
@@ -120,9 +32,10 @@ _UPDATE_RUN = (
     "uncertain = ? WHERE id = ?"
 )
 _UPDATE_LEASE = "UPDATE adaptkit_run SET lease_owner = ?, lease_until = ? WHERE id = ?"
-_INSERT_EVENT = (
-    "INSERT INTO adaptkit_event (run_id, seq, at, what, detail) "
-    "SELECT ?, COALESCE(MAX(seq), 0) + 1, ?, ?, ? FROM adaptkit_event WHERE run_id = ?"
+_SELECT_UPLOAD = (
+    "SELECT upload.sha256, upload.account, upload.purpose, upload.file_id, upload.at, run.id, run.status "
+    "FROM adaptkit_upload upload "
+    "JOIN adaptkit_run_upload used USING (sha256, account, purpose) JOIN adaptkit_run run ON run.id = used.run_id"
 )
 _NO_LIMIT = 2**63 - 1
 
@@ -132,6 +45,7 @@ class SqlJournal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.deployments = SqlDeployments(database)
 
     def begin(
         self,
@@ -153,10 +67,10 @@ class SqlJournal:
                 if newest and not fresh and newest.status not in (Status.FAILED, Status.CANCELLED):
                     return newest, False
                 run = Run(
-                    id=_ulid(now),
+                    id=ulid(now),
                     identity=identity,
                     attempt=newest.attempt + 1 if newest else 1,
-                    tag=_tag(),
+                    tag=new_tag(),
                     target=target,
                     backend=backend,
                     account=account,
@@ -169,7 +83,7 @@ class SqlJournal:
                 )
                 execute(_INSERT_RUN, tuple(msgspec.to_builtins(run).values()))
                 if execute("SELECT 1 FROM adaptkit_run WHERE id = ?", (run.id,)):
-                    _audit(execute, run.id, now, "begun", f"attempt {run.attempt}, tag {run.tag}")
+                    audit(execute, run.id, now, "begun", f"attempt {run.attempt}, tag {run.tag}")
                     return run, True
                 # Another machine took this attempt's number between our two statements: look at what it made.
 
@@ -180,7 +94,7 @@ class SqlJournal:
                 return False
             execute(_UPDATE_LEASE, (owner, now + seconds, run_id))
             if holder != owner:
-                _audit(execute, run_id, now, "leased", f"by {owner}")
+                audit(execute, run_id, now, "leased", f"by {owner}")
             return True
 
     def renew(self, run_id: str, owner: str, now: float, seconds: float) -> bool:
@@ -229,14 +143,14 @@ class SqlJournal:
                 raise JournalError(f"run {run_id} already has job {run.job_id!r}; it cannot also have {job_id!r}")
             heard: dict[str, Any] = {"stage": Stage.ACCEPTED, "job_id": job_id, "uncertain": False, "updated_at": now}
             if not run.status.is_terminal:
-                heard |= {"status": status, "raw_status": _storable(raw_status)}
+                heard |= {"status": status, "raw_status": storable(raw_status)}
             accepted = msgspec.structs.replace(run, **heard)
             return _save(execute, accepted, "accepted", f"job {job_id}, {accepted.status} ({accepted.raw_status})")
 
     def observe(self, run_id: str, status: Status, raw_status: str, message: str | None, now: float) -> Run:
         """Record what a poll said, unless the run has ended or nothing is new; what now stands."""
-        message = None if message is None else _storable(message)
-        seen: dict[str, object] = {"status": status, "raw_status": _storable(raw_status), "message": message}
+        message = None if message is None else storable(message)
+        seen: dict[str, object] = {"status": status, "raw_status": storable(raw_status), "message": message}
         known = self._existing(run_id)
         if _settled(known, seen):
             return known  # most polls: no lock, no write
@@ -245,6 +159,17 @@ class SqlJournal:
                 return run
             now_known = msgspec.structs.replace(run, **seen, updated_at=now)
             return _save(execute, now_known, "observed", f"{run.status} to {status} ({now_known.raw_status})")
+
+    def note(self, run_id: str, text: str, now: float) -> bool:
+        """Record what should be known of a job; whether it is new."""
+        text = storable(text)
+        with self._locked(run_id) as (execute, _, _, _):
+            if execute(
+                "SELECT 1 FROM adaptkit_event WHERE run_id = ? AND what = 'noted' AND detail = ?", (run_id, text)
+            ):
+                return False
+            audit(execute, run_id, now, "noted", text)
+            return True
 
     def get(self, run_id: str) -> Run | None:
         """The run of this id."""
@@ -265,7 +190,7 @@ class SqlJournal:
             "SELECT file_id FROM adaptkit_upload WHERE sha256 = ? AND account = ? AND purpose = ?",
             (sha256, account, purpose),
         )
-        return _decoded(rows[0][0], str) if rows else None
+        return decoded(rows[0][0], str) if rows else None
 
     def record_upload(self, sha256: str, account: str, purpose: str, file_id: str, now: float) -> None:
         """Remember an upload; a later one of the same bytes replaces it."""
@@ -277,19 +202,44 @@ class SqlJournal:
             )
 
     def forget_upload(self, sha256: str, account: str, purpose: str) -> None:
-        """Forget an upload whose file turned out to be gone."""
+        """Forget an upload whose file is gone."""
+        with self._database.transaction() as execute:
+            for table in ("adaptkit_upload", "adaptkit_run_upload"):
+                execute(
+                    f"DELETE FROM {table} WHERE sha256 = ? AND account = ? AND purpose = ?",  # noqa: S608
+                    (sha256, account, purpose),
+                )
+
+    def use_upload(self, run_id: str, sha256: str, account: str, purpose: str) -> None:
+        """Remember that a run uses an upload."""
         with self._database.transaction() as execute:
             execute(
-                "DELETE FROM adaptkit_upload WHERE sha256 = ? AND account = ? AND purpose = ?",
-                (sha256, account, purpose),
+                "INSERT INTO adaptkit_run_upload (run_id, sha256, account, purpose) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (run_id, sha256, account, purpose) DO NOTHING",
+                (run_id, sha256, account, purpose),
             )
+
+    def uploads_of(self, run_id: str) -> list[Upload]:
+        """The files that a run uses."""
+        rows = self._database.read(f"{_SELECT_UPLOAD} WHERE run.id = ? ORDER BY upload.purpose", (run_id,))
+        return [_upload(row) for row in rows]
+
+    def unused_uploads(self) -> list[Upload]:
+        """Files that were uploaded for runs which have all ended, oldest first."""
+        rows = self._database.read(f"{_SELECT_UPLOAD} ORDER BY upload.at, upload.file_id, run.created_at", ())
+        users: dict[tuple[object, ...], list[Sequence[object]]] = {}
+        for row in rows:
+            users.setdefault(tuple(row[:4]), []).append(row)
+        return [
+            _upload(uses[-1]) for uses in users.values() if all(decoded(use[-1], Status).is_terminal for use in uses)
+        ]
 
     def history(self, run_id: str) -> list[Transition]:
         """Everything that happened to a run, oldest first."""
         rows = self._database.read(
             "SELECT at, what, detail FROM adaptkit_event WHERE run_id = ? ORDER BY seq", (run_id,)
         )
-        return [_decoded(dict(zip(("at", "what", "detail"), row, strict=True)), Transition) for row in rows]
+        return [decoded(dict(zip(("at", "what", "detail"), row, strict=True)), Transition) for row in rows]
 
     def close(self) -> None:
         """Give the connection back; again does nothing."""
@@ -313,7 +263,7 @@ class SqlJournal:
             if not rows:
                 raise JournalError(f"the journal has no run {run_id!r}")
             owner, until = rows[0][-2:]
-            yield execute, _run(rows[0]), _owner(owner), _decoded(until or 0.0, float)
+            yield execute, _run(rows[0]), _owner(owner), decoded(until or 0.0, float)
 
 
 _NEWEST_FIRST = "ORDER BY created_at DESC, attempt DESC, id DESC"
@@ -326,51 +276,20 @@ def _settled(run: Run, seen: dict[str, object]) -> bool:
 def _run(row: Sequence[object]) -> Run:
     values = dict(zip(_FIELDS, row, strict=False))
     values["uncertain"] = bool(values["uncertain"])  # SQLite has no booleans
-    return _decoded(values, Run)
+    return decoded(values, Run)
 
 
-def _decoded(value: object, kind: type[T]) -> T:
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise JournalError(
-            f"a row of the journal cannot be read ({error}): the journal is damaged; restore it from a backup, or move "
-            f"it away and attach running jobs by their references"
-        ) from None
+def _upload(row: Sequence[object]) -> Upload:
+    return decoded(dict(zip(Upload.__struct_fields__, row, strict=False)), Upload)
 
 
 def _owner(value: object) -> str | None:
-    return None if value is None else _decoded(value, str)
+    return None if value is None else decoded(value, str)
 
 
 def _save(execute: Execute, run: Run, what: str, detail: str) -> Run:
     stage, status = run.stage.value, run.status.value
     changed = (stage, status, run.raw_status, run.job_id, run.message, run.updated_at, run.uncertain)
     execute(_UPDATE_RUN, (*changed, run.id))
-    _audit(execute, run.id, run.updated_at, what, detail)
+    audit(execute, run.id, run.updated_at, what, detail)
     return run
-
-
-def _audit(execute: Execute, run_id: str, at: float, what: str, detail: str) -> None:
-    # The run's row is locked or new, so nobody else counts the same number.
-    execute(_INSERT_EVENT, (run_id, at, str(what), detail, run_id))
-
-
-def _storable(text: str) -> str:
-    """A service's own words without what a database cannot hold: NUL and lone surrogates."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-
-
-_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
-
-def _ulid(now: float) -> str:
-    """26 characters that sort by time: 48 bits of milliseconds, 80 random bits (github.com/ulid/spec)."""
-    number = (int(now * 1000) & (2**48 - 1)) << 80 | secrets.randbits(80)
-    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
-
-
-def _tag() -> str:
-    """26 random lower-case letters and digits (over 130 bits), a letter first: fit for names, labels and suffixes."""
-    letters, both = string.ascii_lowercase, string.ascii_lowercase + string.digits
-    return secrets.choice(letters) + "".join(secrets.choice(both) for _ in range(25))

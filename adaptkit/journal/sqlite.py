@@ -16,10 +16,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from adaptkit.errors import JournalError
+from adaptkit.journal.database import Execute
 from adaptkit.journal.mounts import file_system, is_network, mount_table
 from adaptkit.journal.protocol import Journal
+from adaptkit.journal.schema import VERSION_TABLE, prepare_schema
 from adaptkit.journal.shared import Shared
-from adaptkit.journal.sql import VERSION_TABLE, Execute, SqlJournal, prepare_schema
+from adaptkit.journal.sql import SqlJournal
 
 __all__ = ["open_sqlite"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from adaptkit.journal import Journal, Run, Stage
-from adaptkit.types import Status
+from adaptkit.journal import DeploymentRecord, Journal, Run, Stage
+from adaptkit.types import DeploymentSnapshot, DeploymentStatus, Status
 
 
 def begin(journal: Journal, identity: str = "one", *, fresh: bool = False, now: float = 100.0) -> tuple[Run, bool]:
@@ -30,3 +30,20 @@ def submitting(journal: Journal, identity: str = "one", *, now: float = 100.0) -
 def accepted(journal: Journal, identity: str = "one", *, job_id: str = "job-1", now: float = 100.0) -> Run:
     run = submitting(journal, identity, now=now)
     return journal.accept(run.id, job_id=job_id, status=Status.QUEUED, raw_status="validating_files", now=now)
+
+
+def deploy(journal: Journal, identity: str = "one", *, now: float = 100.0) -> tuple[DeploymentRecord, bool]:
+    return journal.deployments.begin(
+        identity=identity,
+        target="small",
+        backend="scripted",
+        account="acc0",
+        config="{}",
+        model_id="model-1",
+        hourly_usd=None,
+        now=now,
+    )
+
+
+def said(deployment_id: str, status: DeploymentStatus, word: str = "", **more: object) -> DeploymentSnapshot:
+    return DeploymentSnapshot(id=deployment_id, model_id="model-1", status=status, raw_status=word or status, **more)

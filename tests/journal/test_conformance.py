@@ -14,7 +14,7 @@ import pytest
 from adaptkit.errors import ConfigError, JournalError
 from adaptkit.journal import Journal, LeaseLost, Stage, Transition, open_journal
 from adaptkit.types import Status
-from tests.journal.steps import accepted, begin, submitting
+from tests.journal.steps import accepted, begin, deploy, said, submitting
 
 Client = Callable[[], Journal]
 
@@ -271,6 +271,85 @@ def test_uploads_are_known_by_content_account_and_purpose(journal: Journal) -> N
     journal.forget_upload("sha", "acc", "train")
     journal.forget_upload("sha", "acc", "train")
     assert journal.upload("sha", "acc", "train") is None
+
+
+def test_an_upload_is_used_until_all_that_it_was_uploaded_for_have_ended(journal: Journal) -> None:
+    first, second = accepted(journal, "a", job_id="a"), accepted(journal, "b", job_id="b", now=101.0)
+    journal.record_upload("sha", "acc", "train", "file-1", 100.0)
+    journal.record_upload("sha2", "acc", "train", "file-2", 101.0)
+    journal.record_upload("sha3", "acc", "train", "nobody's", 101.0)
+    for run in (first, second):
+        journal.use_upload(run.id, "sha", "acc", "train")
+        journal.use_upload(run.id, "sha", "acc", "train")
+    journal.use_upload(second.id, "sha2", "acc", "train")
+    assert [upload.file_id for upload in journal.uploads_of(second.id)] == ["file-1", "file-2"]
+    journal.observe(first.id, Status.SUCCEEDED, "done", None, 102.0)
+    assert journal.unused_uploads() == []
+    journal.observe(second.id, Status.FAILED, "no", None, 103.0)
+    unused = journal.unused_uploads()
+    assert [(upload.file_id, upload.run_id) for upload in unused] == [("file-1", second.id), ("file-2", second.id)]
+    journal.forget_upload("sha", "acc", "train")
+    assert journal.unused_uploads() == unused[1:]
+    journal.record_upload("sha", "acc", "train", "file-3", 104.0)
+    assert journal.uploads_of(first.id) == [], "a file that was deleted is nobody's, even if its bytes come back"
+
+
+def test_a_note_is_written_once(client: Client) -> None:
+    here, there = client(), client()
+    run = accepted(here)
+    assert here.note(run.id, "epochs = 3 was asked for\0", 101.0)
+    assert not there.note(run.id, "epochs = 3 was asked for\0", 102.0)
+    assert there.note(run.id, "another", 103.0)
+    noted = [(entry.at, entry.detail) for entry in here.history(run.id) if entry.what == "noted"]
+    assert noted == [(101.0, "epochs = 3 was asked for�"), (103.0, "another")]
+    assert here.get(run.id) == run
+
+
+def test_a_deployment_is_begun_once_until_it_is_over(client: Client) -> None:
+    here, there = client(), client()
+    record, created = deploy(here)
+    assert (created, record.status, record.attempt, record.deployment_id) == (True, "requested", 1, None)
+    assert deploy(there, now=101.0) == (record, False)
+    for status in ("starting", "ready", "unknown"):
+        heard = there.deployments.hear(record.id, said("d1", status), 102.0)
+        assert (heard.status, heard.deployment_id) == (status, "d1")
+        assert deploy(here, now=103.0) == (heard, False)
+    for number, status in enumerate(("failed", "stopping", "stopped"), start=2):
+        here.deployments.hear(record.id, said(f"d{number - 1}", status), 104.0)
+        record, created = deploy(there, now=104.0 + number)
+        assert (created, record.attempt) == (True, number)
+        here.deployments.hear(record.id, said(f"d{number}", "ready"), 105.0)
+    live = {known.deployment_id: known.status for known in here.deployments.live()}
+    assert live == {"d4": "ready", "d2": "stopping", "d1": "failed"}, "what has failed may still cost something"
+
+
+def test_what_is_known_of_a_deployment(journal: Journal) -> None:
+    record, _ = deploy(journal)
+    ready = said("d1", "ready", "RUNNING", answers_as="m@d1", hourly_usd=9.5, message="warm")
+    heard = journal.deployments.hear(record.id, ready, 101.0)
+    assert (heard.answers_as, heard.hourly_usd, heard.message, heard.raw_status) == ("m@d1", 9.5, "warm", "RUNNING")
+    assert journal.deployments.hear(record.id, said("d1", "ready", "RUNNING", message="warm"), 102.0) == heard
+    assert journal.deployments.find("scripted", "d1") == heard == journal.deployments.find("scripted", record.tag)
+    assert journal.deployments.find("other", "d1") is None
+    with pytest.raises(JournalError, match="d2"):
+        journal.deployments.hear(record.id, said("d2", "ready"), 103.0)
+    assert journal.deployments.end(record.id, "given up", None, 103.0) == heard, "the host has one"
+    assert journal.deployments.doubt(record.id, 103.0) == heard
+    gone = journal.deployments.hear(record.id, said("d1", "stopped", "gone"), 104.0)
+    assert journal.deployments.hear(record.id, said("d1", "ready"), 105.0) == gone, "what is stopped stays so"
+    assert [entry.what for entry in journal.history(record.id)] == ["requested", "observed", "observed"]
+    assert journal.deployments.get("nope") is None
+    with pytest.raises(JournalError, match="no deployment"):
+        journal.deployments.doubt("nope", 1.0)
+
+
+def test_a_deployment_that_answers_late_is_kept(journal: Journal) -> None:
+    record, _ = deploy(journal)
+    assert journal.deployments.doubt(record.id, 101.0).raw_status == "answer lost"
+    assert journal.deployments.end(record.id, "refused", "no room", 102.0).status == "stopped"
+    assert journal.deployments.live() == []
+    late = journal.deployments.hear(record.id, said("late", "starting"), 103.0)
+    assert journal.deployments.live() == [late]
 
 
 def test_history_tells_what_happened_and_nothing_more(journal: Journal) -> None:

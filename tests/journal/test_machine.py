@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from adaptkit.errors import JournalError
-from adaptkit.journal import LeaseLost, Run, Stage, open_journal
-from adaptkit.types import Status
-from tests.journal.steps import begin
+from adaptkit.journal import DeploymentRecord, LeaseLost, Run, Stage, open_journal
+from adaptkit.types import DeploymentStatus, Status
+from tests.journal.steps import begin, deploy, said
 from tests.journal.test_conformance import ALLOWED
 
 TERMINAL = {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
@@ -23,6 +23,7 @@ IDENTITIES = st.sampled_from(["x", "y"])
 
 class Machine(RuleBasedStateMachine):
     runs = Bundle("runs")
+    records = Bundle("records")
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -33,6 +34,9 @@ class Machine(RuleBasedStateMachine):
         self.model: dict[str, dict[str, Any]] = {}
         self.leases: dict[str, tuple[str | None, float]] = {}
         self.lines: dict[str, int] = {}
+        self.notes: set[tuple[str, str]] = set()
+        self.uses: dict[str, set[str]] = {}
+        self.deployed: dict[str, dict[str, Any]] = {}
 
     def teardown(self) -> None:
         for client in self.clients:
@@ -160,6 +164,97 @@ class Machine(RuleBasedStateMachine):
             self.changed(run_id, status=status, raw_status=word, message=message)
         self.matches(run)
 
+    @rule(which=WHICH, run_id=runs, text=st.sampled_from(["one", "two"]))
+    def note(self, which: int, run_id: str, text: str) -> None:
+        new = (run_id, text) not in self.notes
+        assert self.clients[which].note(run_id, text, self.now) is new
+        self.notes.add((run_id, text))
+        self.lines[run_id] += new
+
+    @rule(which=WHICH, run_id=runs, content=st.sampled_from(["a", "b"]))
+    def upload(self, which: int, run_id: str, content: str) -> None:
+        sha256 = f"{self.own}{content}"
+        self.clients[which].record_upload(sha256, "acc", "train", f"file-{content}", self.now)
+        self.clients[which].use_upload(run_id, sha256, "acc", "train")
+        self.uses.setdefault(sha256, set()).add(run_id)
+
+    @rule(which=WHICH, content=st.sampled_from(["a", "b"]))
+    def forget(self, which: int, content: str) -> None:
+        self.clients[which].forget_upload(f"{self.own}{content}", "acc", "train")
+        self.uses.pop(f"{self.own}{content}", None)
+
+    # deployments --------------------------------------------------------------------------------------------------
+
+    @rule(target=records, which=WHICH, identity=IDENTITIES)
+    def deploy(self, which: int, identity: str) -> str:
+        before = [known for known in self.deployed.values() if known["identity"] == f"{self.own}{identity}"]
+        over = not before or before[-1]["status"] in ("stopping", "stopped", "failed")
+        record, created = deploy(self.clients[which], f"{self.own}{identity}", now=self.now)
+        assert created is over
+        if created:
+            assert record.id not in self.deployed
+            self.deployed[record.id] = {
+                "identity": record.identity,
+                "attempt": len(before) + 1,
+                "tag": record.tag,
+                "status": "requested",
+                "raw_status": "",
+                "deployment_id": None,
+                "created_at": self.now,
+            }
+        self.is_deployed(record)
+        return record.id
+
+    def is_deployed(self, record: DeploymentRecord) -> None:
+        known = self.deployed[record.id]
+        assert {name: getattr(record, name) for name in known} == known
+
+    @rule(
+        which=WHICH,
+        record_id=records,
+        host=st.sampled_from(["d1", "d2"]),
+        status=st.sampled_from(get_args(DeploymentStatus)),
+    )
+    def hear(self, which: int, record_id: str, host: str, status: DeploymentStatus) -> None:
+        known = self.deployed[record_id]
+        try:
+            record = self.clients[which].deployments.hear(record_id, said(host, status), self.now)
+        except JournalError:
+            assert known["deployment_id"] not in (None, host)
+            return
+        assert known["deployment_id"] in (None, host)
+        if (known["deployment_id"], known["status"]) != (host, "stopped"):
+            known |= {"deployment_id": host, "status": status, "raw_status": status}
+        self.is_deployed(record)
+
+    @rule(which=WHICH, record_id=records, lost=st.booleans())
+    def nothing_there(self, which: int, record_id: str, lost: bool) -> None:
+        known, deployments = self.deployed[record_id], self.clients[which].deployments
+        if lost:
+            record = deployments.doubt(record_id, self.now)
+        else:
+            record = deployments.end(record_id, "refused", None, self.now)
+        if known["status"] == "requested":
+            known |= {"raw_status": "answer lost"} if lost else {"status": "stopped", "raw_status": "refused"}
+        self.is_deployed(record)
+
+    @invariant()
+    def both_clients_see_what_may_cost_money(self) -> None:
+        for client in self.clients:
+            live = [record for record in client.deployments.live() if record.identity.startswith(self.own)]
+            for record in live:
+                self.is_deployed(record)
+            assert {record.id for record in live} == {
+                record_id for record_id, known in self.deployed.items() if known["status"] != "stopped"
+            }
+
+    @invariant()
+    def uploads_are_offered_once_nothing_uses_them(self) -> None:
+        for client in self.clients:
+            offered = {upload.sha256 for upload in client.unused_uploads() if upload.sha256.startswith(self.own)}
+            ended = {run_id for run_id, run in self.model.items() if run["status"] in TERMINAL}
+            assert offered == {sha256 for sha256, users in self.uses.items() if users <= ended}
+
     @rule(seconds=st.sampled_from([0.5, 4.0, 29.0, 30.0, 1000.0, -3.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds  # a clock may also be set back
@@ -190,6 +285,6 @@ def test_the_journal_does_what_the_model_does(url: str) -> None:
     run_state_machine_as_test(
         lambda: Machine(url),
         settings=settings(
-            max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 
 from adaptkit.errors import JournalError, MissingDependencyError
-from adaptkit.journal import Journal, open_journal, postgres
-from adaptkit.journal.sql import prepare_schema
+from adaptkit.journal import Journal, open_journal, postgres, schema
+from adaptkit.journal.schema import SCHEMA_VERSION, prepare_schema
 from adaptkit.types import Status
-from tests.journal.steps import accepted, begin
+from tests.journal.steps import accepted, begin, deploy
 
 
 @pytest.fixture
@@ -103,9 +103,26 @@ def _rows(connection: psycopg.Connection, statement: str, values: Sequence[objec
 
 def test_a_newer_journal_is_refused_with_what_to_do(journal: Journal, postgres_url: str) -> None:
     with psycopg.connect(postgres_url) as admin:
-        admin.execute("UPDATE adaptkit_schema_version SET version = 2")
+        admin.execute(f"UPDATE adaptkit_schema_version SET version = {SCHEMA_VERSION + 1}")
     with pytest.raises(JournalError, match="upgrade adaptkit"):
         open_journal(postgres_url)
+
+
+def test_a_journal_of_the_first_version_is_brought_up_to_date(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as then:
+        then.setattr(schema, "_VERSIONS", schema._VERSIONS[:1])
+        then.setattr(schema, "SCHEMA_VERSION", 1)
+        old = open_journal(postgres_url)
+        run = accepted(old)
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: open_journal(postgres_url), range(4)))
+    assert opened[0].runs() == [run]
+    record, _ = deploy(opened[1])
+    assert opened[2].deployments.live() == [record]
+    for journal in (old, *opened):
+        journal.close()
 
 
 def test_a_role_that_may_not_make_tables_can_use_those_that_are_there(journal: Journal, postgres_url: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from adaptkit.journal import Journal, Stage, open_journal
 from adaptkit.types import Status
-from tests.journal.steps import begin, submitting
+from tests.journal.steps import begin, deploy, submitting
 
 PROCESSES, IDENTITIES = 8, 200
 spawn = multiprocessing.get_context("spawn")
@@ -50,6 +50,27 @@ def test_of_many_processes_exactly_one_begins_each_run(url: str) -> None:
     assert len(journal.runs()) == IDENTITIES
     assert {run.attempt for run in journal.runs()} == {1}
     journal.close()
+
+
+def _deploy_all(url: str, barrier: Barrier, results: Any) -> None:
+    barrier.wait()
+    journal = open_journal(url)
+    begun = [deploy(journal, f"model {k}", now=time.time()) for k in range(40)]
+    results.put([(record.identity, record.tag, created) for record, created in begun])
+    journal.close()
+
+
+def test_of_many_processes_exactly_one_begins_each_deployment(url: str) -> None:
+    barrier, results = spawn.Barrier(4), spawn.SimpleQueue()
+    processes = [spawn.Process(target=_deploy_all, args=(url, barrier, results), daemon=True) for _ in range(4)]
+    for process in processes:
+        process.start()
+    begun = [entry for _ in processes for entry in results.get()]
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert Counter(identity for identity, _, created in begun if created) == {f"model {k}": 1 for k in range(40)}
+    assert len({(identity, tag) for identity, tag, _ in begun}) == 40
 
 
 def _drive(url: str, run_id: str, barrier: Barrier, results: Any) -> None:

@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adaptkit.errors import JournalError
-from adaptkit.journal import Journal, Stage, open_journal, sqlite
+from adaptkit.journal import Journal, Stage, open_journal, schema, sqlite
+from adaptkit.journal.schema import SCHEMA_VERSION
 from adaptkit.types import Status
-from tests.journal.steps import accepted, begin, submitting
+from tests.journal.steps import accepted, begin, deploy, submitting
 
 
 def _mode(path: Path) -> int:
@@ -74,7 +75,7 @@ def test_commits_are_durable_and_the_journal_is_a_rollback_journal(path: Path) -
 def test_a_newer_journal_is_refused_with_what_to_do(path: Path) -> None:
     open_journal(str(path)).close()
     with sqlite3.connect(path) as other:
-        other.execute("UPDATE adaptkit_schema_version SET version = 2")
+        other.execute(f"UPDATE adaptkit_schema_version SET version = {SCHEMA_VERSION + 1}")
     other.close()
     before = path.read_bytes()
     with pytest.raises(JournalError, match="upgrade adaptkit"):
@@ -122,6 +123,8 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for k in range(20):
         accepted(journal, f"i{k}", job_id=f"j{k}")
     journal.record_upload("sha", "acc", "train", "file-1", 1.0)
+    journal.use_upload(journal.runs()[0].id, "sha", "acc", "train")
+    deploy(journal)
     journal.close()
     return path
 
@@ -154,6 +157,34 @@ def _all(journal: Journal) -> None:
         journal.lease(run.id, "other", 1e9, 1.0)
         journal.observe(run.id, Status.RUNNING, "r", None, 1.0)
         journal.upload("sha", "acc", "train")
+        journal.note(run.id, "so it is", 1.0)
+        journal.uploads_of(run.id)
+    journal.unused_uploads()
+    for record in journal.deployments.live():
+        journal.deployments.doubt(record.id, 1.0)
+
+
+def test_a_journal_of_the_first_version_is_brought_up_to_date_and_keeps_what_it_holds(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as then:
+        then.setattr(schema, "_VERSIONS", schema._VERSIONS[:1])
+        then.setattr(schema, "SCHEMA_VERSION", 1)
+        old = open_journal(str(path))
+        run = accepted(old)
+        old.record_upload("sha", "acc", "train", "file-1", 1.0)
+    journal = open_journal(str(path))
+    assert journal.runs() == [run]
+    assert journal.upload("sha", "acc", "train") == "file-1"
+    assert journal.unused_uploads() == []  # nobody wrote down then who uses it
+    record, _ = deploy(journal)
+    assert journal.deployments.live() == [record]
+    assert old.observe(run.id, Status.RUNNING, "r", None, 2.0).status is Status.RUNNING  # who is there still may stay
+    old.close()
+    journal.close()
+    again = open_journal(str(path))
+    assert again.deployments.live() == [record]
+    again.close()
 
 
 def test_a_row_that_makes_no_sense_is_damage(path: Path) -> None:

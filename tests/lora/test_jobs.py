@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from adaptkit import NotFoundError, Status
-from adaptkit.backends.lora import checkpoints
+from adaptkit.backends.lora import checkpoints, jobs
 from adaptkit.backends.lora.failures import describe
 from adaptkit.backends.lora.jobs import MOST_STARTS, Job, Spec
+from adaptkit.process import process_name
 from tests.lora.conftest import ROWS, Bench, digest
 
 
@@ -201,6 +202,24 @@ def test_events_are_whole_lines_and_go_on_from_an_id(tmp_path: Path) -> None:
     job.tell("metrics", "…", step=3, loss=1.0)
     assert [event.data["step"] for event in job.events(seen[2].id)] == [3]
     assert sorted({event.id for event in job.events(None)}) == [event.id for event in job.events(None)]
+
+
+def test_what_a_killed_client_left_of_a_job_is_cleared_away(tmp_path: Path) -> None:
+    spec = Spec(id="D", config={}, files={}, fingerprint="", offline=True, created=0.0)
+    pid = os.fork()
+    if not pid:
+        try:
+            jobs.replace_file = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            Job.create(tmp_path, spec)
+        finally:
+            os._exit(1)
+    os.waitpid(pid, 0)
+    (draft,) = (tmp_path / "jobs").iterdir()
+    assert draft.name != "D"
+    being_made = tmp_path / "jobs" / f".D.{process_name()}.1"  # by a client that lives
+    being_made.mkdir()
+    Job.create(tmp_path, spec)
+    assert {path.name for path in (tmp_path / "jobs").iterdir()} == {"D", being_made.name}
 
 
 def test_unknown_jobs(bench: Bench) -> None:

@@ -31,7 +31,7 @@ import msgspec
 
 from adaptkit.durable import replace_file, sync
 from adaptkit.errors import ArtifactError, NotFoundError
-from adaptkit.process import process_name
+from adaptkit.process import is_dead, process_name
 from adaptkit.types import Event, Snapshot, Status
 
 __all__ = ["Job", "Spec", "State"]
@@ -101,7 +101,7 @@ class Job:
         job = cls(home, spec.id)
         if job.exists:
             return job
-        draft = home / "jobs" / f".{spec.id}.{os.getpid()}.{time.monotonic_ns()}"
+        draft = home / "jobs" / f".{spec.id}.{process_name()}.{time.monotonic_ns()}"
         draft.mkdir(parents=True, mode=0o700)
         replace_file(draft / "spec.json", msgspec.json.encode(spec))
         replace_file(draft / "state.json", msgspec.json.encode(State(at=time.time())))
@@ -114,6 +114,9 @@ class Job:
             if not job.exists:
                 raise
         sync(job.folder.parent)
+        for left in job.folder.parent.glob(f".{spec.id}.*"):  # by clients that were killed above
+            if is_dead(left.name.removeprefix(f".{spec.id}.").rpartition(".")[0]):
+                shutil.rmtree(left, ignore_errors=True)
         return job
 
     @property

@@ -49,8 +49,17 @@ class AsyncClient:
         journal: str | os.PathLike[str] | None = None,
         home: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
+        stall_after: float | None = 3600.0,
     ) -> None:
-        self._client = Client(config, targets=targets, egress=egress, journal=journal, home=home, clock=clock)
+        self._client = Client(
+            config,
+            targets=targets,
+            egress=egress,
+            journal=journal,
+            home=home,
+            clock=clock,
+            stall_after=stall_after,
+        )
 
     async def __aenter__(self) -> Self:
         return self

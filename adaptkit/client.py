@@ -18,9 +18,9 @@ from adaptkit.errors import AdaptkitError, ConfigError
 from adaptkit.http import Egress
 from adaptkit.job import Job
 from adaptkit.journal import Journal, Run, Stage, open_journal
-from adaptkit.lifecycle import JobState
 from adaptkit.model import Model
 from adaptkit.registry import adapter_type, nearest
+from adaptkit.state import JobState, Pulse
 from adaptkit.steps import Clock, SystemClock
 from adaptkit.submission import Submission
 from adaptkit.types import JobRef, ModelRef, Snapshot, Status
@@ -42,6 +42,8 @@ class Client:
         journal: Path of an SQLite file or a ``postgresql://`` URL; by default the file's, else the one in ``home``.
         home: Folder of the journal, local jobs and models; by default ``$ADAPTKIT_HOME``, else ``~/.adaptkit``.
         clock: Time; tests pass ``adaptkit.testing.FakeClock()``.
+        stall_after: Seconds without a new step or event after which a running job is reported, once, as stalled while
+            it is waited for or followed; ``None`` for never.
 
     Raises:
         ConfigError: the configuration has mistakes; all of them are named.
@@ -56,7 +58,9 @@ class Client:
         journal: str | os.PathLike[str] | None = None,
         home: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
+        stall_after: float | None = 3600.0,
     ) -> None:
+        self._stall_after = stall_after
         self._settings = _settings(config, targets)
         home_folder = Path(home).expanduser().absolute() if home else configuration.default_home()
         self._context = Context(home_folder, _narrowed(self._settings.egress, Egress.parse(egress)))
@@ -124,7 +128,8 @@ class Client:
             return Job(self._state(run))
         adapter = self._reach(wanted)
         unheard = Snapshot(job_id=wanted.id, status=Status.UNKNOWN, raw_status="")
-        return Job(JobState(wanted, lambda: adapter, self._open_journal(), self._clock, None, unheard))
+        pulse = Pulse(self._stall_after)
+        return Job(JobState(wanted, lambda: adapter, self._open_journal(), self._clock, pulse, None, unheard))
 
     def model(self, ref: str | ModelRef) -> Model:
         """The handle of a model from its reference; makes no request.
@@ -180,7 +185,8 @@ class Client:
         return self._adapters[key]
 
     def _state(self, run: Run) -> JobState:
-        return JobState.of(run, partial(self._adapter_of_run, run), self._open_journal(), self._clock)
+        pulse = Pulse(self._stall_after)
+        return JobState.of(run, partial(self._adapter_of_run, run), self._open_journal(), self._clock, pulse)
 
     def _adapter_of_run(self, run: Run) -> Adapter[Any]:
         return self._adapter(adapter_type(run.backend).config_type.model_validate_json(run.config))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from adaptkit import lifecycle, steps
-from adaptkit.lifecycle import JobState
 from adaptkit.model import Model
+from adaptkit.state import JobState
 from adaptkit.types import Event, JobRef, ModelRef, Snapshot, Status
 
 __all__ = ["Job"]

@@ -27,14 +27,15 @@ from typing import Any
 
 import msgspec
 
-from adaptkit.adapter import Adapter, DataFile, Plan, SupportsFind
+from adaptkit import shutdown
+from adaptkit.adapter import Adapter, DataFile, Plan, SupportsDeleteData, SupportsFind
 from adaptkit.data import Dataset
 from adaptkit.errors import AdaptkitError, AdaptkitWarning, BackendError, JournalError, ServiceError
 from adaptkit.journal import Journal, Run, Stage
-from adaptkit.lifecycle import JobState
 from adaptkit.paid import PaidRequest
 from adaptkit.process import is_dead, process_name
 from adaptkit.retry import READ, UPLOAD, attempt
+from adaptkit.state import JobState
 from adaptkit.steps import Clock, Pause, Steps
 from adaptkit.types import Snapshot, Status
 
@@ -88,8 +89,7 @@ class Submission:
                 return state
             # it ended badly since anybody last looked: the journal knows now, so this begins the next attempt
             run, created = yield partial(self._begin, plan, fresh=False)
-        run = yield from self._drive(run, plan)
-        state = self.state_of(run)
+        state = yield from self._drive(run, plan)
         state.reused = not created
         return state
 
@@ -105,7 +105,7 @@ class Submission:
             now=self.clock.time(),
         )
 
-    def _drive(self, run: Run, plan: Plan[Any]) -> Steps[Run]:
+    def _drive(self, run: Run, plan: Plan[Any]) -> Steps[JobState]:
         """Take a run from wherever it stands to accepted, alone."""
         owner = f"{secrets.token_hex(4)}@{process_name()}"
         while not (yield lambda: self.journal.lease(run.id, owner, self.clock.time(), LEASE)):
@@ -115,7 +115,7 @@ class Submission:
             with self._renewed(run.id, owner):
                 held: Run = yield partial(self.journal.get, run.id)
                 if held.stage is Stage.ACCEPTED:
-                    return held
+                    return self.state_of(held)
                 if held.status.is_terminal:  # refused while this client was waiting for the lease
                     raise BackendError(held.message or "the backend refused the job", backend=self.adapter.backend)
                 return (yield from _Sending(self, held, owner, plan).steps())
@@ -159,7 +159,7 @@ class _Sending:
     def _adapter(self) -> Adapter[Any]:
         return self.submission.adapter
 
-    def steps(self) -> Steps[Run]:
+    def steps(self) -> Steps[JobState]:
         uploads: dict[str, str] = {}
         request = self._request(uploads)
         in_doubt = self.run.stage is Stage.SUBMITTING
@@ -171,9 +171,10 @@ class _Sending:
             yield partial(self._enter, Stage.UPLOADING)
         for file in self.plan.files:
             uploads[file.purpose] = yield from self._upload(file)
+        yield lambda: shutdown.warn(self._adapter, getattr(self.plan.config, "model", None), self.submission.clock)
         return (yield from request.steps(in_doubt=in_doubt))
 
-    def _request(self, uploads: Mapping[str, str]) -> PaidRequest[Snapshot, Run]:
+    def _request(self, uploads: Mapping[str, str]) -> PaidRequest[Snapshot, JobState]:
         adapter = self._adapter
         return PaidRequest(
             what="job",
@@ -190,7 +191,7 @@ class _Sending:
             "none runs.",
         )
 
-    def _create(self, uploads: Mapping[str, str], in_doubt: bool) -> Run:
+    def _create(self, uploads: Mapping[str, str], in_doubt: bool) -> JobState:
         self._enter(Stage.SUBMITTING)
         try:
             heard = self._adapter.submit(self.plan, uploads, self.run.tag)
@@ -206,17 +207,32 @@ class _Sending:
         if isinstance(error, BackendError) and not error.never_ran:
             now = self.submission.clock.time()
             self.submission.journal.observe(self.run.id, Status.FAILED, "refused", error.message, now=now)
+            error.message += self._left_behind()
         else:  # it did not run, or was refused on this side
             self._enter(Stage.UPLOADING)
 
-    def _record(self, heard: Snapshot) -> Run:
-        return self.submission.journal.accept(
+    def _left_behind(self) -> str:
+        """What is to be said of the files that were uploaded for nothing."""
+        journal = self.submission.journal
+        if not isinstance(self._adapter, SupportsDeleteData):
+            return ""
+        unused = {upload.file_id for upload in journal.unused_uploads()}
+        ours = [upload.file_id for upload in journal.uploads_of(self.run.id) if upload.file_id in unused]
+        if not ours:
+            return ""
+        return f" Uploaded, and used by no job: {', '.join(ours)}; adaptkit uploads --delete deletes what no job uses."
+
+    def _record(self, heard: Snapshot) -> JobState:
+        run = self.submission.journal.accept(
             self.run.id,
             job_id=heard.job_id,
             status=heard.status,
             raw_status=heard.raw_status,
             now=self.submission.clock.time(),
         )
+        state = self.submission.state_of(run)
+        state.hear(heard)
+        return state
 
     def _enter(self, stage: Stage, *, uncertain: bool = False) -> Run:
         journal, now = self.submission.journal, self.submission.clock.time()
@@ -228,11 +244,12 @@ class _Sending:
         journal, clock = self.submission.journal, self.submission.clock
         key = (file.sha256, f"{self._adapter.backend}:{self._adapter.account}", file.purpose)
         known: str | None = yield partial(journal.upload, *key)
-        if known is not None and (yield from attempt(partial(self._adapter.has_upload, known), READ)):
-            return known
-        file_id: str = yield from attempt(partial(self._adapter.upload, file), UPLOAD)
-        yield lambda: journal.record_upload(*key, file_id, now=clock.time())
-        return file_id
+        if known is None or not (yield from attempt(partial(self._adapter.has_upload, known), READ)):
+            file_id: str = yield from attempt(partial(self._adapter.upload, file), UPLOAD)
+            yield lambda: journal.record_upload(*key, file_id, now=clock.time())
+            known = file_id
+        yield lambda: journal.use_upload(self.run.id, *key)
+        return known
 
 
 def _look_in(state: JobState) -> Steps[None]:

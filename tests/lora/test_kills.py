@@ -80,8 +80,7 @@ class Run:
         if self.ended:
             return
         pid = self.submitting()
-        # about as long as submitting takes, or taking over from a client that was killed
-        time.sleep(self.dice.uniform(0.0, self.dice.choice([0.08, 0.3])))
+        time.sleep(0.4 * self.dice.random() ** 2)  # mostly while it submits, or takes over from one that was killed
         os.kill(pid, signal.SIGKILL)
         _, how = os.waitpid(pid, 0)
         assert os.WIFSIGNALED(how) or how == 0, "a client failed"
@@ -188,7 +187,8 @@ def test_killed_at_random_ends_with_one_job_and_the_same_model(
         seed = f"{store} {number}"
         dice = random.Random(seed)
         run = Run(number, tmp_path / str(number), journal, dice)
-        for kill in [run.kill_client] * dice.randint(2, 5) + dice.choices([run.kill_client, run.kill_worker], k=8):
+        kills = dice.choices([run.kill_client, run.kill_worker], weights=[1, 3], k=10)
+        for kill in [run.kill_client] * dice.randint(2, 5) + kills:
             kill()
         print(f"seed {seed!r}: {dict(run.killed)}")  # shown when it fails
         run.ends_well(uninterrupted)

@@ -20,6 +20,8 @@ from adaptkit.errors import (
     ConfigError,
     ConnectionFailedError,
     DataError,
+    DeploymentError,
+    DeploymentTimeout,
     EgressError,
     JobCancelled,
     JobError,
@@ -32,19 +34,21 @@ from adaptkit.errors import (
     QuotaError,
     RateLimitError,
     ServiceError,
+    SpendError,
     SubmissionUncertain,
     UnknownBackendError,
     UnsupportedError,
 )
-from adaptkit.types import Event, JobRef, Message, ModelRef, Reply, Snapshot, Status, Usage
+from adaptkit.types import DeploymentRef, Event, JobRef, Message, ModelRef, Reply, Snapshot, Status, Usage
 
 if TYPE_CHECKING:
     from adaptkit.adapter import Adapter, BackendConfig, ChatOptions
-    from adaptkit.aio import AsyncClient, AsyncJob, AsyncModel
+    from adaptkit.aio import AsyncClient, AsyncDeployment, AsyncJob, AsyncModel
     from adaptkit.backends.lora import LoraConfig
     from adaptkit.backends.prompt import PromptConfig
     from adaptkit.client import Client
     from adaptkit.data import Dataset
+    from adaptkit.deployment import Deployment
     from adaptkit.job import Job
     from adaptkit.model import Model
 
@@ -54,6 +58,7 @@ __all__ = [
     "AdaptkitWarning",
     "ArtifactError",
     "AsyncClient",
+    "AsyncDeployment",
     "AsyncJob",
     "AsyncModel",
     "AuthenticationError",
@@ -66,6 +71,10 @@ __all__ = [
     "ConnectionFailedError",
     "DataError",
     "Dataset",
+    "Deployment",
+    "DeploymentError",
+    "DeploymentRef",
+    "DeploymentTimeout",
     "EgressError",
     "Event",
     "Job",
@@ -88,6 +97,7 @@ __all__ = [
     "Reply",
     "ServiceError",
     "Snapshot",
+    "SpendError",
     "Status",
     "SubmissionUncertain",
     "UnknownBackendError",
@@ -100,12 +110,14 @@ __version__ = "0.1.0"
 _HOME = {
     "Adapter": "adaptkit.adapter",
     "AsyncClient": "adaptkit.aio",
+    "AsyncDeployment": "adaptkit.aio",
     "AsyncJob": "adaptkit.aio",
     "AsyncModel": "adaptkit.aio",
     "BackendConfig": "adaptkit.adapter",
     "ChatOptions": "adaptkit.adapter",
     "Client": "adaptkit.client",
     "Dataset": "adaptkit.data",
+    "Deployment": "adaptkit.deployment",
     "Job": "adaptkit.job",
     "LoraConfig": "adaptkit.backends.lora",
     "Model": "adaptkit.model",

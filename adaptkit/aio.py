@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 
-from adaptkit import lifecycle, steps
+from adaptkit import hosting, lifecycle, steps
 from adaptkit.adapter import BackendConfig, ChatOptions, Plan
 from adaptkit.client import Client, Targets
 from adaptkit.data import Dataset
+from adaptkit.deployment import Deployment
 from adaptkit.job import Job
-from adaptkit.journal import Run
+from adaptkit.journal import Run, Upload
 from adaptkit.model import Conversation, Model
 from adaptkit.steps import Clock
-from adaptkit.types import Event, JobRef, ModelRef, Reply, Snapshot, Status
+from adaptkit.types import DeploymentRef, DeploymentSnapshot, Event, JobRef, ModelRef, Reply, Snapshot, Status
 
-__all__ = ["AsyncClient", "AsyncJob", "AsyncModel"]
+__all__ = ["AsyncClient", "AsyncDeployment", "AsyncJob", "AsyncModel"]
 
 T = TypeVar("T")
 
@@ -95,6 +96,22 @@ class AsyncClient:
     async def model(self, ref: str | ModelRef) -> AsyncModel:
         """As `Client.model`."""
         return AsyncModel(await _call(self._client.model, ref))
+
+    async def deployment(self, ref: str | DeploymentRef) -> AsyncDeployment:
+        """As `Client.deployment`."""
+        return AsyncDeployment(await _call(self._client.deployment, ref))
+
+    async def deployments(self) -> list[AsyncDeployment]:
+        """As `Client.deployments`."""
+        return [AsyncDeployment(known) for known in await _call(self._client.deployments)]
+
+    async def uploads(self) -> list[Upload]:
+        """As `Client.uploads`."""
+        return await _call(self._client.uploads)
+
+    async def delete_upload(self, upload: Upload) -> None:
+        """As `Client.delete_upload`."""
+        await _call(self._client.delete_upload, upload)
 
     async def jobs(self) -> list[AsyncJob]:
         """As `Client.jobs`."""
@@ -182,6 +199,23 @@ class AsyncJob:
         """As `Job.restart`."""
         return await _call(self._job.restart)
 
+    async def pause(self) -> None:
+        """As `Job.pause`."""
+        await _call(self._job.pause)
+
+    async def resume(self) -> None:
+        """As `Job.resume`."""
+        await _call(self._job.resume)
+
+    async def checkpoints(self) -> list[tuple[AsyncModel, int, Mapping[str, float]]]:
+        """As `Job.checkpoints`."""
+        kept = await _call(self._job.checkpoints)
+        return [(AsyncModel(model), step, metrics) for model, step, metrics in kept]
+
+    async def delete_data(self) -> list[str]:
+        """As `Job.delete_data`."""
+        return await _call(self._job.delete_data)
+
 
 class AsyncModel:
     """`Model` with ``await``."""
@@ -231,3 +265,115 @@ class AsyncModel:
     async def delete(self) -> None:
         """As `Model.delete`."""
         await _call(self._model.delete)
+
+    async def deploy(self, *, confirm_spend: bool = False, timeout: float | None = None) -> AsyncDeployment:
+        """As `Model.deploy`, for ``async with await model.deploy(confirm_spend=True)``."""
+        state = await steps.arun(self._model._deploy(confirm_spend=confirm_spend), self._model._clock)
+        return AsyncDeployment(Deployment(state, timeout))
+
+    async def shutdown_date(self) -> date | None:
+        """As `Model.shutdown_date`."""
+        return await _call(self._model.shutdown_date)
+
+
+class AsyncDeployment:
+    """`Deployment` with ``await``. It is stopped at the end of ``async with``, also where the task is cancelled."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment, self._state = deployment, deployment._state
+
+    def __repr__(self) -> str:
+        return f"<Async{repr(self._deployment)[1:]}"
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.wait(self._deployment._timeout)
+        except BaseException:
+            await self._stop_at_all_events()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop_at_all_events()
+
+    @property
+    def id(self) -> str:
+        """As `Deployment.id`."""
+        return self._deployment.id
+
+    @property
+    def ref(self) -> DeploymentRef:
+        """As `Deployment.ref`."""
+        return self._deployment.ref
+
+    @property
+    def status(self) -> str:
+        """As `Deployment.status`."""
+        return self._deployment.status
+
+    @property
+    def raw_status(self) -> str:
+        """As `Deployment.raw_status`."""
+        return self._deployment.raw_status
+
+    @property
+    def snapshot(self) -> DeploymentSnapshot:
+        """As `Deployment.snapshot`."""
+        return self._deployment.snapshot
+
+    @property
+    def hourly_usd(self) -> float | None:
+        """As `Deployment.hourly_usd`."""
+        return self._deployment.hourly_usd
+
+    @property
+    def since(self) -> datetime | None:
+        """As `Deployment.since`."""
+        return self._deployment.since
+
+    @property
+    def reused(self) -> bool:
+        """As `Deployment.reused`."""
+        return self._deployment.reused
+
+    @property
+    def model(self) -> AsyncModel:
+        """As `Deployment.model`."""
+        return AsyncModel(self._deployment.model)
+
+    async def refresh(self) -> str:
+        """As `Deployment.refresh`."""
+        return await _call(self._deployment.refresh)
+
+    async def wait(self, timeout: float | None = None) -> Self:
+        """As `Deployment.wait`; the waiting holds no thread."""
+        await steps.arun(hosting.wait(self._state, timeout), self._state.clock)
+        return self
+
+    async def chat(self, messages: Conversation, options: ChatOptions | None = None, **settings: Any) -> Reply:
+        """As `Deployment.chat`."""
+        return await _call(self._deployment.chat, messages, options, **settings)
+
+    async def stream(
+        self, messages: Conversation, options: ChatOptions | None = None, **settings: Any
+    ) -> AsyncIterator[str]:
+        """As `Deployment.stream`, for ``async for``."""
+        model = AsyncModel(await _call(self._deployment._answering))
+        async for piece in model.stream(messages, options, **settings):
+            yield piece
+
+    async def generate(
+        self, conversations: Sequence[Conversation], options: ChatOptions | None = None, **settings: Any
+    ) -> list[Reply]:
+        """As `Deployment.generate`."""
+        return await _call(self._deployment.generate, conversations, options, **settings)
+
+    async def stop(self) -> None:
+        """As `Deployment.stop`."""
+        await steps.arun(hosting.stop(self._state), self._state.clock)
+
+    async def _stop_at_all_events(self) -> None:
+        with CancelScope(shield=True):
+            await self.stop()

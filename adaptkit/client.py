@@ -11,19 +11,22 @@ from typing import Any, Self
 
 from adaptkit import config as configuration
 from adaptkit import steps
-from adaptkit.adapter import Adapter, BackendConfig, Context, Plan
+from adaptkit.adapter import Adapter, BackendConfig, Context, Plan, SupportsDeleteData
 from adaptkit.config import Settings
 from adaptkit.data import Dataset
-from adaptkit.errors import AdaptkitError, ConfigError
+from adaptkit.deployment import Deployment
+from adaptkit.errors import AdaptkitError, ConfigError, JournalError, UnsupportedError
+from adaptkit.hosting import DeploymentState
 from adaptkit.http import Egress
 from adaptkit.job import Job
-from adaptkit.journal import Journal, Run, Stage, open_journal
+from adaptkit.journal import DeploymentRecord, Journal, Run, Stage, Upload, open_journal
 from adaptkit.model import Model
 from adaptkit.registry import adapter_type, nearest
+from adaptkit.retry import READ, attempt
 from adaptkit.state import JobState, Pulse
 from adaptkit.steps import Clock, SystemClock
 from adaptkit.submission import Submission
-from adaptkit.types import JobRef, ModelRef, Snapshot, Status
+from adaptkit.types import DeploymentRef, DeploymentSnapshot, JobRef, ModelRef, Snapshot, Status
 
 __all__ = ["Client"]
 
@@ -138,7 +141,22 @@ class Client:
             ConfigError: the text is no model reference, or nothing says how to reach its backend.
         """
         wanted = ModelRef.parse(ref)
-        return Model(wanted, self._reach(wanted))
+        return Model(wanted, self._reach(wanted), self._open_journal, self._clock)
+
+    def deployment(self, ref: str | DeploymentRef) -> Deployment:
+        """The handle of a deployment from its reference; makes no request.
+
+        Raises:
+            ConfigError: the text is no deployment reference, or nothing says how to reach its backend.
+        """
+        wanted = DeploymentRef.parse(ref)
+        record = self._open_journal().deployments.find(wanted.backend, wanted.id)
+        if record is not None:
+            return self._deployment(record)
+        adapter = self._reach(wanted)
+        unheard = DeploymentSnapshot(id=wanted.id, model_id="", status="unknown", raw_status="")
+        state = DeploymentState(wanted, lambda: adapter, self._open_journal(), self._clock, None, unheard)
+        return Deployment(state)
 
     def jobs(self) -> list[Job]:
         """Every job that the journal knows, newest first; makes no request."""
@@ -147,6 +165,34 @@ class Client:
     def pending(self) -> list[Run]:
         """Submissions that a backend has not accepted: under way, interrupted, refused or uncertain."""
         return [run for run in self._open_journal().runs() if run.stage is not Stage.ACCEPTED]
+
+    def deployments(self) -> list[Deployment]:
+        """Every deployment that the journal does not know to be stopped, newest first; makes no request.
+
+        Each may cost money, whoever started it; those whose request was never answered are among them.
+        """
+        return [self._deployment(record) for record in self._open_journal().deployments.live()]
+
+    def uploads(self) -> list[Upload]:
+        """Uploaded files that no job uses any more: all that they were uploaded for have ended. Makes no request."""
+        return self._open_journal().unused_uploads()
+
+    def delete_upload(self, upload: Upload) -> None:
+        """Delete one of `uploads` at its host.
+
+        Raises:
+            UnsupportedError: the backend cannot delete files.
+            BackendError: the host failed.
+        """
+        journal = self._open_journal()
+        run = journal.get(upload.run_id)
+        if run is None:
+            raise JournalError(f"the journal does not know the run that {upload.file_id} was uploaded for")
+        adapter = self._adapter_of_run(run)
+        if not isinstance(adapter, SupportsDeleteData):
+            raise UnsupportedError(f"files at the {run.backend} backend cannot be deleted")
+        steps.run(attempt(partial(adapter.delete_data, upload.file_id), READ), self._clock)
+        journal.forget_upload(upload.sha256, upload.account, upload.purpose)
 
     def close(self) -> None:
         """Let go of connections and loaded models. Jobs run on."""
@@ -188,10 +234,14 @@ class Client:
         pulse = Pulse(self._stall_after)
         return JobState.of(run, partial(self._adapter_of_run, run), self._open_journal(), self._clock, pulse)
 
-    def _adapter_of_run(self, run: Run) -> Adapter[Any]:
+    def _deployment(self, record: DeploymentRecord) -> Deployment:
+        open_adapter = partial(self._adapter_of_run, record)
+        return Deployment(DeploymentState.of(record, open_adapter, self._open_journal(), self._clock))
+
+    def _adapter_of_run(self, run: Run | DeploymentRecord) -> Adapter[Any]:
         return self._adapter(adapter_type(run.backend).config_type.model_validate_json(run.config))
 
-    def _reach(self, ref: JobRef | ModelRef) -> Adapter[Any]:
+    def _reach(self, ref: JobRef | ModelRef | DeploymentRef) -> Adapter[Any]:
         """An adapter for a reference: its target, else any target of its backend, else the backend's defaults."""
         targets = self._settings.targets
         named = targets.get(ref.target or "")

@@ -10,6 +10,7 @@ AdaptkitError
 ├── DataError (ValueError)                  the data cannot be used; all problems, not the first
 ├── UnsupportedError (NotImplementedError)  the backend cannot express this
 ├── EgressError (PermissionError)           the policy does not allow this destination
+├── SpendError (PermissionError)            nobody has agreed to what this costs
 ├── JournalError (OSError)                  the journal cannot be opened or trusted
 ├── ArtifactError (ValueError)              a model, checkpoint or job folder is damaged or unsafe to load
 ├── BackendError                            the service or worker answered with an error
@@ -22,10 +23,12 @@ AdaptkitError
 │   ├── ServiceError                        the outcome is unknown, or the service is at fault
 │   ├── BackendRetiredError                 carries ``since`` and ``replacement``
 │   └── SubmissionUncertain                 carries ``tag``: a paid request may or may not have run
-└── JobError
-    ├── JobFailed (RuntimeError)
-    ├── JobCancelled (RuntimeError)
-    └── JobTimeout (TimeoutError)           about the waiting: the job runs on
+├── JobError
+│   ├── JobFailed (RuntimeError)
+│   ├── JobCancelled (RuntimeError)
+│   └── JobTimeout (TimeoutError)           about the waiting: the job runs on
+└── DeploymentError (RuntimeError)          it does not start, or does not stop and goes on costing money
+    └── DeploymentTimeout (TimeoutError)    about the waiting: it goes on starting
 ```
 """
 
@@ -36,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptkit.data.check import Problem
-    from adaptkit.types import JobRef, Snapshot
+    from adaptkit.types import DeploymentRef, DeploymentSnapshot, JobRef, Snapshot
 
 __all__ = [
     "AdaptkitError",
@@ -48,6 +51,8 @@ __all__ = [
     "ConfigError",
     "ConnectionFailedError",
     "DataError",
+    "DeploymentError",
+    "DeploymentTimeout",
     "EgressError",
     "JobCancelled",
     "JobError",
@@ -60,6 +65,7 @@ __all__ = [
     "QuotaError",
     "RateLimitError",
     "ServiceError",
+    "SpendError",
     "SubmissionUncertain",
     "UnknownBackendError",
     "UnsupportedError",
@@ -128,6 +134,10 @@ class UnsupportedError(AdaptkitError, NotImplementedError):
 
 class EgressError(AdaptkitError, PermissionError):
     """The ``egress`` policy does not allow sending anything to this destination; nothing was sent."""
+
+
+class SpendError(AdaptkitError, PermissionError):
+    """This costs money, and nobody has agreed to it; the message says how much, if known, and how to confirm."""
 
 
 class JournalError(AdaptkitError, OSError):
@@ -285,3 +295,21 @@ class JobCancelled(JobError, RuntimeError):
 
 class JobTimeout(JobError, TimeoutError):
     """The waiting ended before the job did; the job runs on and ``ref`` finds it again."""
+
+
+class DeploymentError(AdaptkitError, RuntimeError):
+    """A deployment does not start, or could not be stopped.
+
+    Args:
+        message: What happened, and what goes on costing how much.
+        ref: Reference of the deployment.
+        snapshot: What was last heard of it.
+    """
+
+    def __init__(self, message: str, *, ref: DeploymentRef, snapshot: DeploymentSnapshot) -> None:
+        self.ref, self.snapshot = ref, snapshot
+        super().__init__(message)
+
+
+class DeploymentTimeout(DeploymentError, TimeoutError):
+    """The waiting ended before the deployment was ready; it goes on starting, and may cost money."""

@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from adaptkit.adapter import Plan
+from adaptkit.adapter import BackendConfig, Plan
 from adaptkit.data import Dataset
 from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError
 from adaptkit.prices import Price, Prices
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["Estimate", "estimate", "hosting_price"]
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,14 +59,11 @@ def estimate(plan: Plan[Any], data: Dataset, prices: Prices) -> Estimate:
         prices: The table to look in.
     """
     settings: dict[str, Any] = dict(plan.config)
-    names = [name for name in (settings.get("profile"), plan.config.backend) if name]
-    model = str(settings.get("model") or "")
+    names, model = _names(plan.config), str(settings.get("model") or "")
     counted = _count(settings.get("tokenizer") or model, data)
     tokens = plan.tokens if counted is None else counted
     epochs = settings.get("epochs") if isinstance(settings.get("epochs"), int) else None
     price = prices.training(names, model, str(settings.get("method", "sft")), settings.get("weights"))
-    deploy = settings.get("deploy")
-    unit = getattr(deploy, "hardware", None)
     known = tokens is not None and epochs is not None and price is not None
     return Estimate(
         tokens=tokens,
@@ -74,8 +71,20 @@ def estimate(plan: Plan[Any], data: Dataset, prices: Prices) -> Estimate:
         epochs=epochs,
         usd=tokens * epochs * price.usd / 1e6 if known else None,  # type: ignore[operator,union-attr]
         price=price,
-        hosting=prices.hosting(names, model, unit) if unit is not None else None,
+        hosting=hosting_price(plan.config, prices),
     )
+
+
+def hosting_price(config: BackendConfig, prices: Prices) -> Price | None:
+    """The price of an hour of the hardware that a configuration names for its deployment, where it is known."""
+    settings: dict[str, Any] = dict(config)
+    unit = getattr(settings.get("deploy"), "hardware", None)
+    return None if unit is None else prices.hosting(_names(config), str(settings.get("model") or ""), unit)
+
+
+def _names(config: BackendConfig) -> list[str]:
+    """Names to look a price up under: a profile, then the backend."""
+    return [name for name in (getattr(config, "profile", None), config.backend) if name]
 
 
 def _count(model: str, data: Dataset) -> int | None:

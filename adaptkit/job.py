@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from adaptkit import lifecycle, steps
@@ -16,8 +16,8 @@ __all__ = ["Job"]
 class Job:
     """A job, wherever it runs. Clients make these; ``client.attach(str(job.ref))`` makes the same one again.
 
-    Properties are memory. `refresh`, `done`, `cancel` and `restart` make at most one request; only `wait`, `result`
-    and `events` go on asking. Ctrl-C, or a time-out, ends the waiting and never the job.
+    Properties are memory. `refresh`, `done`, `cancel`, `pause`, `resume` and `restart` make at most one request; only
+    `wait`, `result` and `events` go on asking. Ctrl-C, or a time-out, ends the waiting and never the job.
     """
 
     def __init__(self, state: JobState) -> None:
@@ -96,10 +96,7 @@ class Job:
         Raises:
             JobFailed, JobCancelled, JobTimeout: there is none; each carries ``ref``.
         """
-        model_id = steps.run(lifecycle.result(self._state, timeout), self._state.clock)
-        return Model(
-            ModelRef(backend=self.ref.backend, id=model_id, target=self.ref.target), self._state.open_adapter()
-        )
+        return self._model(steps.run(lifecycle.result(self._state, timeout), self._state.clock))
 
     def events(self) -> Iterator[Event]:
         """What happened so far, then what happens, live, until the job has ended."""
@@ -113,3 +110,44 @@ class Job:
         """Continue an interrupted job from its last checkpoint where the backend can; else nothing happens."""
         self._state.restart()
         return self.status
+
+    def pause(self) -> None:
+        """Ask the job to halt, and return at once. A job that has ended stays as it is.
+
+        Raises:
+            UnsupportedError: jobs of this backend cannot be paused.
+        """
+        self._state.pause()
+
+    def resume(self) -> None:
+        """Ask a halted job to go on, and return at once; this may cost money.
+
+        Raises:
+            UnsupportedError: jobs of this backend cannot be paused.
+        """
+        self._state.resume()
+
+    def checkpoints(self) -> list[tuple[Model, int, Mapping[str, float]]]:
+        """Models of earlier steps that are kept, earliest first: each with its step and its figures.
+
+        Raises:
+            UnsupportedError: jobs of this backend keep none that can be listed.
+        """
+        return [(self._model(kept.model_id), kept.step, kept.metrics) for kept in self._state.checkpoints()]
+
+    def delete_data(self) -> list[str]:
+        """Delete the uploaded files that this job was made from.
+
+        Returns:
+            Ids of the deleted files; one that another job still uses stays.
+
+        Raises:
+            UnsupportedError: the backend cannot delete files, or the journal does not know them.
+            JobError: the job has not ended.
+        """
+        return self._state.delete_data()
+
+    def _model(self, model_id: str) -> Model:
+        state = self._state
+        ref = ModelRef(backend=self.ref.backend, id=model_id, target=self.ref.target)
+        return Model(ref, state.open_adapter(), lambda: state.journal, state.clock)

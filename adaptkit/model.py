@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from adaptkit import hosting, steps
 from adaptkit.adapter import (
     Adapter,
     ChatOptions,
@@ -15,11 +17,18 @@ from adaptkit.adapter import (
     SupportsDownload,
     SupportsExport,
     SupportsGenerate,
+    SupportsShutdownDate,
     SupportsStream,
 )
 from adaptkit.data import message_from
 from adaptkit.errors import UnsupportedError
+from adaptkit.hosting import DeploymentState
+from adaptkit.journal import Journal
+from adaptkit.steps import Clock, Steps
 from adaptkit.types import Message, ModelRef, Reply
+
+if TYPE_CHECKING:
+    from adaptkit.deployment import Deployment
 
 __all__ = ["Conversation", "Model"]
 
@@ -36,8 +45,9 @@ def _messages(conversation: Conversation) -> tuple[Message, ...]:
 class Model:
     """A model that answers. ``client.model(str(model.ref))`` opens the same one in any process."""
 
-    def __init__(self, ref: ModelRef, adapter: Adapter[Any]) -> None:
+    def __init__(self, ref: ModelRef, adapter: Adapter[Any], journal: Callable[[], Journal], clock: Clock) -> None:
         self._ref, self._adapter = ref, adapter
+        self._journal, self._clock = journal, clock
 
     def __repr__(self) -> str:
         return f"<Model {self.ref}>"
@@ -117,3 +127,41 @@ class Model:
         if not isinstance(self._adapter, SupportsDeleteModel):
             raise self._cannot("be deleted")
         self._adapter.delete_model(self.id)
+
+    def deploy(self, *, confirm_spend: bool = False, timeout: float | None = None) -> Deployment:
+        """Have the host keep the model running, on what the target's ``deploy`` table names.
+
+        Never implicit and never twice: the deployment of this model that is known to run is given back. It costs money
+        until `Deployment.stop`; use it in ``with``, or find it again in ``client.deployments()``.
+
+        Args:
+            confirm_spend: Must be said.
+            timeout: Seconds that entering ``with`` waits for it to be ready.
+
+        Returns:
+            The deployment, once the host has accepted it; ``deployment.reused`` says whether it ran already.
+
+        Raises:
+            SpendError: ``confirm_spend`` was not said; the message has the price, if known. Nothing was sent.
+            SubmissionUncertain: the paid request's answer was lost and no deployment was found; nothing is sent twice.
+            UnsupportedError: models of this backend are not deployed.
+            BackendError: the host refused.
+        """
+        from adaptkit.deployment import Deployment  # noqa: PLC0415 - which answers through a model
+
+        return Deployment(steps.run(self._deploy(confirm_spend=confirm_spend), self._clock), timeout)
+
+    def shutdown_date(self) -> date | None:
+        """The day from which the model no longer answers, ``None`` if none is set or the backend tells none.
+
+        Raises:
+            BackendError: asking failed.
+        """
+        if not isinstance(self._adapter, SupportsShutdownDate):
+            return None
+        return self._adapter.shutdown_date(self.id)
+
+    # what `AsyncModel` shares -------------------------------------------------------------------------------------
+
+    def _deploy(self, *, confirm_spend: bool) -> Steps[DeploymentState]:
+        return hosting.deploy(self.ref, self._adapter, self._journal(), self._clock, confirmed=confirm_spend)

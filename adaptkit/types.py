@@ -16,6 +16,7 @@ from adaptkit.errors import ConfigError
 __all__ = [
     "AudioPart",
     "Checkpoint",
+    "DeploymentRef",
     "DeploymentSnapshot",
     "DeploymentStatus",
     "Event",
@@ -97,7 +98,11 @@ class ModelRef(_Ref, frozen=True, kw_only=True, tag="model", tag_field="kind"):
     """Text form of a model that answers; ``Client.model(str(ref))`` opens it from any process."""
 
 
-_KINDS = {"JobRef": "job", "ModelRef": "model"}
+class DeploymentRef(_Ref, frozen=True, kw_only=True, tag="deployment", tag_field="kind"):
+    """Text form of a deployment; ``Client.deployment(str(ref))`` finds it again from any process."""
+
+
+_KINDS = {"JobRef": "job", "ModelRef": "model", "DeploymentRef": "deployment"}
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

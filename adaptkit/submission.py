@@ -207,7 +207,7 @@ class _Sending:
         if isinstance(error, BackendError) and not error.never_ran:
             now = self.submission.clock.time()
             self.submission.journal.observe(self.run.id, Status.FAILED, "refused", error.message, now=now)
-            error.message += self._left_behind()
+            error.message += self._left_behind()  # not part of why, so not of what the journal keeps
         else:  # it did not run, or was refused on this side
             self._enter(Stage.UPLOADING)
 
@@ -220,7 +220,8 @@ class _Sending:
         ours = [upload.file_id for upload in journal.uploads_of(self.run.id) if upload.file_id in unused]
         if not ours:
             return ""
-        return f" Uploaded, and used by no job: {', '.join(ours)}; adaptkit uploads --delete deletes what no job uses."
+        files = ", ".join(ours)
+        return f"\nUploaded, and used by no job: {files}; adaptkit uploads --delete deletes what no job uses."
 
     def _record(self, heard: Snapshot) -> JobState:
         run = self.submission.journal.accept(

@@ -14,15 +14,18 @@ assert service.jobs_per_tag() == {service.jobs()[0].tag: 1}
 """
 
 from adaptkit.testing.clock import FakeClock
-from adaptkit.testing.scripted import ScriptedAdapter, ScriptedConfig
-from adaptkit.testing.service import FaultName, RemoteJob, RequestKind, ScriptedService
+from adaptkit.testing.remote import RemoteDeployment, RemoteJob
+from adaptkit.testing.scripted import ScriptedAdapter, ScriptedConfig, ScriptedDeploy
+from adaptkit.testing.service import FaultName, RequestKind, ScriptedService
 
 __all__ = [
     "FakeClock",
     "FaultName",
+    "RemoteDeployment",
     "RemoteJob",
     "RequestKind",
     "ScriptedAdapter",
     "ScriptedConfig",
+    "ScriptedDeploy",
     "ScriptedService",
 ]

@@ -7,16 +7,52 @@ import io
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from datetime import date
+from typing import Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from adaptkit.adapter import Adapter, BackendConfig, ChatOptions, Context, DataFile, Guarantee, LocalPath, Plan
-from adaptkit.errors import AuthenticationError, NotFoundError
-from adaptkit.testing.service import RemoteJob, RequestKind, ScriptedService
-from adaptkit.types import Event, Message, Reply, Snapshot, Status, Usage
+from adaptkit.errors import AuthenticationError, NotFoundError, UnsupportedError
+from adaptkit.testing.remote import RemoteDeployment, RemoteJob
+from adaptkit.testing.service import RequestKind, ScriptedService
+from adaptkit.types import (
+    Checkpoint,
+    DeploymentSnapshot,
+    DeploymentStatus,
+    Event,
+    Message,
+    Reply,
+    Snapshot,
+    Status,
+    Usage,
+)
 
-__all__ = ["ScriptedAdapter", "ScriptedConfig"]
+__all__ = ["ScriptedAdapter", "ScriptedConfig", "ScriptedDeploy"]
+
+
+class ScriptedDeploy(BaseModel):
+    """What the fake service does with deployments.
+
+    Attributes:
+        states: Words that looks say, one after the other, the last for ever; the first is said at the start.
+        guarantee: What the service offers when an answer is lost; see `Adapter`.
+        hidden_finds: How many searches do not show a new deployment yet.
+        hourly_usd: What the service says that an hour costs.
+        message: What it says of itself.
+        needed: Whether models answer only through one.
+        hardware: What it runs on, for the table of prices.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    states: tuple[str, ...] = Field(("starting", "ready"), min_length=1)
+    guarantee: Guarantee = "reconcilable"
+    hidden_finds: int = Field(0, ge=0)
+    hourly_usd: float | None = None
+    message: str | None = None
+    needed: bool = False
+    hardware: str = "scripted-gpu"
 
 
 class ScriptedConfig(BackendConfig):
@@ -37,6 +73,9 @@ class ScriptedConfig(BackendConfig):
         hosts: Hosts that it pretends to send to, for tests of the egress policy.
         api_key_env: Environment variable that must be set for requests to be let in.
         latency: Real seconds that each request takes.
+        notes: What every snapshot says should be known.
+        shutdown_date: When the service switches every model off.
+        deploy: Deployments.
         model: Means nothing here, as do the fields below; they are there so that configurations can differ.
     """
 
@@ -54,6 +93,9 @@ class ScriptedConfig(BackendConfig):
     hosts: tuple[str, ...] = ()
     api_key_env: str | None = None
     latency: float = Field(0.0, ge=0)
+    notes: tuple[str, ...] = ()
+    shutdown_date: date | None = None
+    deploy: ScriptedDeploy = ScriptedDeploy()
     model: str = "scripted-1"
     name: str | None = None
     epochs: int = Field(1, ge=1)
@@ -71,6 +113,7 @@ class ScriptedAdapter(Adapter[ScriptedConfig]):
 
     backend: ClassVar[str] = "scripted"
     config_type: ClassVar[type[BackendConfig]] = ScriptedConfig
+    deploy_guarantee: Guarantee = "reconcilable"
 
     def __new__(cls, config: ScriptedConfig, context: Context) -> Self:
         """A service that cannot be searched lacks the method, as a real backend would."""
@@ -83,6 +126,7 @@ class ScriptedAdapter(Adapter[ScriptedConfig]):
         # a test wants to choose what is fixed for a real backend
         self.guarantee = config.guarantee  # type: ignore[misc]
         self.settle_seconds = config.settle_seconds  # type: ignore[misc]
+        self.deploy_guarantee = config.deploy.guarantee
         self._opened: ScriptedService | None = None
 
     @property
@@ -145,6 +189,57 @@ class ScriptedAdapter(Adapter[ScriptedConfig]):
         told = _events(self._service().look("events", job_id))
         return [event for event in told if after is None or event.id > after]
 
+    def pause(self, job_id: str) -> None:
+        """Ask for a halt."""
+        self._service().pause(job_id)
+
+    def resume(self, job_id: str) -> None:
+        """Ask to go on."""
+        self._service().resume(job_id)
+
+    def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
+        """One a loss."""
+        job = self._service().look("checkpoints", job_id)
+        return [
+            Checkpoint(model_id=f"model-of-{job_id}:{step}", step=step, metrics={"loss": loss})
+            for step, loss in enumerate(job.losses, start=1)
+        ]
+
+    def delete_data(self, file_id: str) -> None:
+        """Delete a file."""
+        self._service().delete_upload(file_id)
+
+    def shutdown_date(self, model_id: str) -> date | None:
+        """The configured day."""
+        del model_id
+        self._service().ask("shutdown_date")
+        return self.config.shutdown_date
+
+    def deploy(self, model_id: str, tag: str) -> DeploymentSnapshot:
+        """Start a deployment."""
+        wanted = self.config.deploy
+        made = self._service().deploy(
+            tag,
+            model_id,
+            states=wanted.states,
+            hidden=wanted.hidden_finds,
+            same_tag_same_deployment=wanted.guarantee == "exactly_once",
+        )
+        return self._deployed(made)
+
+    def deployment(self, deployment_id: str) -> DeploymentSnapshot:
+        """The deployment's next word."""
+        return self._deployed(self._service().deployment(deployment_id))
+
+    def find_deployments(self, tag: str) -> Sequence[DeploymentSnapshot]:
+        """Deployments that the service lists for a tag."""
+        found = self._service().find_deployments(tag, ignore_filter=self.config.ignore_filter)
+        return [self._deployed(deployment) for deployment in found]
+
+    def undeploy(self, deployment_id: str) -> None:
+        """Ask for its end."""
+        self._service().undeploy(deployment_id)
+
     def chat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
         """The configured reply; ``max_tokens`` counts words."""
         return self._reply("chat", model_id, messages, options)
@@ -161,7 +256,14 @@ class ScriptedAdapter(Adapter[ScriptedConfig]):
         self._opened = None
 
     def _reply(self, kind: RequestKind, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
-        job = self._service().look(kind, model_id.removeprefix("model-of-"))
+        made_by, _, through = model_id.partition("@")
+        if through and not any(
+            known.id == through and known.word == "ready" for known in self._service().deployments()
+        ):
+            raise NotFoundError(f"deployment {through} does not answer", backend="scripted", status_code=404)
+        if self.config.deploy.needed and not through:
+            raise UnsupportedError(f"{model_id} answers only deployed: model.deploy(confirm_spend=True)")
+        job = self._service().look(kind, made_by.removeprefix("model-of-").partition(":")[0])
         asked = messages[-1].text if messages else ""
         words = job.reply.replace("{text}", asked).split(" ")
         kept = words[: options.max_tokens]
@@ -188,7 +290,22 @@ class ScriptedAdapter(Adapter[ScriptedConfig]):
             tag=job.tag,
             message=job.message if status is Status.FAILED else None,
             poll_after=self.config.poll_after,
+            notes=self.config.notes,
             raw={"id": job.id, "status": job.word},
+        )
+
+    def _deployed(self, deployment: RemoteDeployment) -> DeploymentSnapshot:
+        word = deployment.word
+        status: DeploymentStatus = word if word in get_args(DeploymentStatus) else "unknown"  # type: ignore[assignment]
+        return DeploymentSnapshot(
+            id=deployment.id,
+            model_id=deployment.model_id,
+            status=status,
+            raw_status=word,
+            tag=deployment.tag,
+            answers_as=f"{deployment.model_id}@{deployment.id}" if status == "ready" else None,
+            hourly_usd=self.config.deploy.hourly_usd,
+            message=self.config.deploy.message,
         )
 
 

@@ -15,28 +15,28 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import msgspec
+from typing import Literal, TypeVar
 
 from adaptkit.errors import (
     AuthenticationError,
     BackendError,
     ConfigError,
     ConnectionFailedError,
-    NotFoundError,
     QuotaError,
     RateLimitError,
     ServiceError,
 )
+from adaptkit.testing import remote
+from adaptkit.testing.remote import RemoteDeployment, RemoteJob
 
-__all__ = ["FaultName", "RemoteJob", "RequestKind", "ScriptedService"]
+__all__ = ["FaultName", "RequestKind", "ScriptedService"]
 
 T = TypeVar("T")
 
 RequestKind = Literal[
-    "upload", "has_upload", "submit", "poll", "cancel", "retrieve", "events", "find", "restart", "chat", "stream"
-]
+    "upload", "has_upload", "delete_data", "submit", "poll", "cancel", "retrieve", "events", "find", "restart", "pause",
+    "resume", "checkpoints", "shutdown_date", "chat", "stream", "deploy", "deployment", "find_deployments", "undeploy",
+]  # fmt: skip
 #: What may go wrong with a request: ``lost``: it is carried out and its answer lost; ``broken``: it is not carried out,
 #: and the caller cannot tell; ``unreachable``, ``rate_limited``: it provably never ran; ``refused``, ``unauthorized``,
 #: ``quota``: the service says no.
@@ -51,44 +51,6 @@ _FAULTS: dict[str, tuple[type[BackendError], int | None, str]] = {
     "unauthorized": (AuthenticationError, 401, "the key is not valid"),
     "quota": (QuotaError, 402, "the budget is used up"),
 }
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS job (
-    n INTEGER PRIMARY KEY, id TEXT UNIQUE, tag TEXT, states TEXT, shown INTEGER, message TEXT, hidden INTEGER,
-    losses TEXT, reply TEXT, uploads TEXT);
-CREATE TABLE IF NOT EXISTS fault (n INTEGER PRIMARY KEY, kind TEXT, name TEXT, message TEXT, retry_after REAL);
-CREATE TABLE IF NOT EXISTS request (kind TEXT PRIMARY KEY, count INTEGER);
-CREATE TABLE IF NOT EXISTS upload (id TEXT PRIMARY KEY, purpose TEXT, content BLOB);
-"""
-_ENDED = frozenset({"succeeded", "failed", "cancelled"})
-
-
-class RemoteJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as the service sees it.
-
-    ``states`` are the words that polls say, one after the other, the last for ever; ``shown`` is the index of the one
-    said last. ``uploads`` is the file id by purpose.
-    """
-
-    id: str
-    tag: str
-    states: tuple[str, ...]
-    shown: int
-    message: str | None
-    losses: tuple[float, ...]
-    reply: str
-    uploads: dict[str, str]
-
-    @property
-    def word(self) -> str:
-        """The word said last."""
-        return self.states[self.shown]
-
-    @property
-    def live(self) -> bool:
-        """Whether it has not been said to have ended."""
-        return self.word not in _ENDED
-
 
 _in_memory: weakref.WeakValueDictionary[str, ScriptedService] = weakref.WeakValueDictionary()
 
@@ -146,11 +108,9 @@ class ScriptedService:
     def tell(self, job_id: str, *words: str, message: str | None = None) -> None:
         """Let polls of a job say these words from now on, the last for ever."""
         with self._transaction() as db:
-            job = _job(db, job_id)
-            states = json.dumps([*job.states[: job.shown + 1], *words])
-            db.execute(
-                "UPDATE job SET states = ?, message = COALESCE(?, message) WHERE id = ?", (states, message, job_id)
-            )
+            job = remote.job_of(db, job_id)
+            remote.tell(db, "job", job, [*job.states[: job.shown + 1], *words])
+            db.execute("UPDATE job SET message = COALESCE(?, message) WHERE id = ?", (message, job_id))
 
     def forget(self, job_id: str) -> None:
         """Lose a job."""
@@ -165,11 +125,27 @@ class ScriptedService:
     def jobs(self) -> list[RemoteJob]:
         """Every job ever made, oldest first."""
         with self._transaction() as db:
-            return [_remote(row) for row in db.execute(f"{_SELECT} ORDER BY n")]
+            return [remote.job_from(row) for row in db.execute(f"{remote.SELECT_JOB} ORDER BY n")]
 
     def jobs_per_tag(self) -> Counter[str]:
         """How many jobs carry each tag: more than one means that somebody paid twice."""
         return Counter(job.tag for job in self.jobs())
+
+    def tell_deployment(self, deployment_id: str, *words: str) -> None:
+        """Let looks at a deployment say these words from now on, the last for ever."""
+        with self._transaction() as db:
+            deployment = remote.deployment_of(db, deployment_id)
+            remote.tell(db, "deployment", deployment, [*deployment.states[: deployment.shown + 1], *words])
+
+    def forget_deployment(self, deployment_id: str) -> None:
+        """Lose a deployment."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM deployment WHERE id = ?", (deployment_id,))
+
+    def deployments(self) -> list[RemoteDeployment]:
+        """Every deployment ever made, oldest first."""
+        with self._transaction() as db:
+            return [remote.deployment_from(row) for row in db.execute(f"{remote.SELECT_DEPLOYMENT} ORDER BY n")]
 
     def requests(self) -> Counter[str]:
         """How many requests of each kind came in, those that went wrong among them."""
@@ -202,7 +178,7 @@ class ScriptedService:
 
     def has_upload(self, file_id: str) -> bool:
         """Whether a file is there."""
-        return self._serve("has_upload", lambda db: _has_upload(db, file_id))
+        return self._serve("has_upload", lambda db: remote.has_upload(db, file_id))
 
     def submit(
         self,
@@ -219,11 +195,11 @@ class ScriptedService:
         """Make a job, or give the one with that tag where the service promises that."""
 
         def act(db: sqlite3.Connection) -> RemoteJob:
-            known = db.execute(f"{_SELECT} WHERE tag = ?", (tag,)).fetchone()
+            known = db.execute(f"{remote.SELECT_JOB} WHERE tag = ?", (tag,)).fetchone()
             if known and same_tag_same_job:
-                return _remote(known)
+                return remote.job_from(known)
             for file_id in uploads.values():
-                if not _has_upload(db, file_id):
+                if not remote.has_upload(db, file_id):
                     raise BackendError(f"no file {file_id}", backend="scripted", status_code=400)
             job_id = f"job-{secrets.token_hex(6)}"
             script = (json.dumps(states), 0, message, hidden, json.dumps(losses), reply, json.dumps(uploads))
@@ -232,7 +208,7 @@ class ScriptedService:
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (job_id, tag, *script),
             )
-            return _job(db, job_id)
+            return remote.job_of(db, job_id)
 
         return self._serve("submit", act)
 
@@ -240,12 +216,12 @@ class ScriptedService:
         """Go on to the next word, and say it."""
 
         def act(db: sqlite3.Connection) -> RemoteJob:
-            job = _job(db, job_id)
+            job = remote.job_of(db, job_id)
             shown = min(job.shown + 1, len(job.states) - 1)
             # a paused job stays so until it is restarted or cancelled
             if job.word == "paused" and job.states[shown] != "cancelled":
                 return job
-            return _show(db, job, shown)
+            return remote.show(db, "job", job, shown)
 
         return self._serve("poll", act)
 
@@ -253,32 +229,116 @@ class ScriptedService:
         """Let a paused job go on."""
 
         def act(db: sqlite3.Connection) -> RemoteJob:
-            job = _job(db, job_id)
-            return _show(db, job, min(job.shown + 1, len(job.states) - 1)) if job.word == "paused" else job
+            job = remote.job_of(db, job_id)
+            return remote.show(db, "job", job, min(job.shown + 1, len(job.states) - 1)) if job.word == "paused" else job
 
         return self._serve("restart", act)
+
+    def pause(self, job_id: str) -> None:
+        """Let the next poll of a job that has not ended say ``paused``, until it is resumed."""
+
+        def act(db: sqlite3.Connection) -> None:
+            job = remote.job_of(db, job_id)
+            if job.live and job.word != "paused":
+                after = job.states[job.shown + 1 :] or (job.word,)
+                remote.tell(db, "job", job, [*job.states[: job.shown + 1], "paused", *after])
+
+        self._serve("pause", act)
+
+    def resume(self, job_id: str) -> None:
+        """Let a paused job go on, or one that was to be paused."""
+
+        def act(db: sqlite3.Connection) -> None:
+            job = remote.job_of(db, job_id)
+            if job.word == "paused":
+                remote.show(db, "job", job, min(job.shown + 1, len(job.states) - 1))
+            elif job.states[job.shown + 1 :][:1] == ("paused",):
+                remote.tell(db, "job", job, [*job.states[: job.shown + 1], *job.states[job.shown + 2 :]])
+
+        self._serve("resume", act)
+
+    def delete_upload(self, file_id: str) -> None:
+        """Delete a file, if it is there."""
+        self._serve("delete_data", lambda db: db.execute("DELETE FROM upload WHERE id = ?", (file_id,)) and None)
+
+    def deploy(
+        self, tag: str, model_id: str, *, states: Sequence[str], hidden: int, same_tag_same_deployment: bool
+    ) -> RemoteDeployment:
+        """Start a deployment, or give the one with that tag where the service promises that."""
+
+        def act(db: sqlite3.Connection) -> RemoteDeployment:
+            known = db.execute(f"{remote.SELECT_DEPLOYMENT} WHERE tag = ?", (tag,)).fetchone()
+            if known and same_tag_same_deployment:
+                return remote.deployment_from(known)
+            deployment_id = f"deployment-{secrets.token_hex(6)}"
+            db.execute(
+                "INSERT INTO deployment (id, tag, model_id, states, shown, hidden) VALUES (?, ?, ?, ?, 0, ?)",
+                (deployment_id, tag, model_id, json.dumps(states), hidden),
+            )
+            return remote.deployment_of(db, deployment_id)
+
+        return self._serve("deploy", act)
+
+    def deployment(self, deployment_id: str) -> RemoteDeployment:
+        """Go on to the next word, and say it."""
+
+        def act(db: sqlite3.Connection) -> RemoteDeployment:
+            deployment = remote.deployment_of(db, deployment_id)
+            return remote.show(db, "deployment", deployment, min(deployment.shown + 1, len(deployment.states) - 1))
+
+        return self._serve("deployment", act)
+
+    def find_deployments(self, tag: str, *, ignore_filter: bool) -> list[RemoteDeployment]:
+        """Deployments of a tag, or all; one that is still hidden comes a look nearer to being seen."""
+
+        def act(db: sqlite3.Connection) -> list[RemoteDeployment]:
+            where = "WHERE hidden <= 0 AND (tag = ? OR ?) ORDER BY n"
+            rows = db.execute(f"{remote.SELECT_DEPLOYMENT} {where}", (tag, ignore_filter))
+            seen = [remote.deployment_from(row) for row in rows]
+            db.execute("UPDATE deployment SET hidden = hidden - 1 WHERE hidden > 0")
+            return seen
+
+        return self._serve("find_deployments", act)
+
+    def undeploy(self, deployment_id: str) -> None:
+        """Let a deployment stop, if it is there."""
+
+        def act(db: sqlite3.Connection) -> None:
+            row = db.execute(f"{remote.SELECT_DEPLOYMENT} WHERE id = ?", (deployment_id,)).fetchone()
+            if row is not None:
+                deployment = remote.deployment_from(row)
+                remote.tell(
+                    db, "deployment", deployment, [*deployment.states[: deployment.shown + 1], "stopping", "stopped"]
+                )
+
+        self._serve("undeploy", act)
 
     def cancel(self, job_id: str) -> None:
         """Let the next poll of a job that has not ended say ``cancelled``."""
 
         def act(db: sqlite3.Connection) -> None:
-            job = _job(db, job_id)
+            job = remote.job_of(db, job_id)
             if job.live:
-                states = json.dumps([*job.states[: job.shown + 1], "cancelled"])
-                db.execute("UPDATE job SET states = ? WHERE id = ?", (states, job_id))
+                remote.tell(db, "job", job, [*job.states[: job.shown + 1], "cancelled"])
 
         self._serve("cancel", act)
 
     def look(self, kind: RequestKind, job_id: str) -> RemoteJob:
         """A job as it stands."""
-        return self._serve(kind, lambda db: _job(db, job_id))
+        return self._serve(kind, lambda db: remote.job_of(db, job_id))
+
+    def ask(self, kind: RequestKind) -> None:
+        """A request whose answer the adapter knows by itself."""
+        self._serve(kind, lambda _: None)
 
     def find(self, tag: str, *, ignore_filter: bool) -> list[RemoteJob]:
         """Jobs of a tag, or all; one that is still hidden comes a look nearer to being seen."""
 
         def act(db: sqlite3.Connection) -> list[RemoteJob]:
-            rows = db.execute(f"{_SELECT} WHERE hidden <= 0 AND (tag = ? OR ?) ORDER BY n", (tag, ignore_filter))
-            seen = [_remote(row) for row in rows]
+            rows = db.execute(
+                f"{remote.SELECT_JOB} WHERE hidden <= 0 AND (tag = ? OR ?) ORDER BY n", (tag, ignore_filter)
+            )
+            seen = [remote.job_from(row) for row in rows]
             db.execute("UPDATE job SET hidden = hidden - 1 WHERE hidden > 0")
             return seen
 
@@ -318,41 +378,8 @@ class ScriptedService:
             self._connection = sqlite3.connect(place, timeout=30, isolation_level=None, check_same_thread=False)
             # killed processes lose nothing by this, only machines do
             self._connection.execute("PRAGMA synchronous = OFF")
-            self._connection.executescript(_SCHEMA)
+            self._connection.executescript(remote.SCHEMA)
         return self._connection
-
-
-_SELECT = "SELECT id, tag, states, shown, message, losses, reply, uploads FROM job"
-
-
-def _remote(row: Sequence[Any]) -> RemoteJob:
-    job_id, tag, states, shown, message, losses, reply, uploads = row
-    return RemoteJob(
-        id=job_id,
-        tag=tag,
-        states=tuple(json.loads(states)),
-        shown=shown,
-        message=message,
-        losses=tuple(json.loads(losses)),
-        reply=reply,
-        uploads=json.loads(uploads),
-    )
-
-
-def _job(db: sqlite3.Connection, job_id: str) -> RemoteJob:
-    row = db.execute(f"{_SELECT} WHERE id = ?", (job_id,)).fetchone()
-    if row is None:
-        raise NotFoundError(f"there is no job {job_id}", backend="scripted", status_code=404)
-    return _remote(row)
-
-
-def _show(db: sqlite3.Connection, job: RemoteJob, shown: int) -> RemoteJob:
-    db.execute("UPDATE job SET shown = ? WHERE id = ?", (shown, job.id))
-    return msgspec.structs.replace(job, shown=shown)
-
-
-def _has_upload(db: sqlite3.Connection, file_id: str) -> bool:
-    return db.execute("SELECT 1 FROM upload WHERE id = ?", (file_id,)).fetchone() is not None
 
 
 def _error(name: str, message: str | None, retry_after: float | None) -> BackendError:

@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from adaptkit import Client, SubmissionUncertain
+from adaptkit import AdaptkitWarning, Client, SubmissionUncertain
 from adaptkit.steps import SystemClock
-from adaptkit.testing import FakeClock, ScriptedAdapter, ScriptedConfig, ScriptedService
+from adaptkit.testing import FakeClock, ScriptedAdapter, ScriptedConfig, ScriptedDeploy, ScriptedService
 from tests.core.conftest import data
 
 #: Every call that changes something, in the order of a submission; a process dies before it and after it.
-JOURNAL_CALLS = ("begin", "lease", "renew", "advance", "record_upload", "accept", "release")
+JOURNAL_CALLS = ("begin", "lease", "renew", "advance", "record_upload", "use_upload", "accept", "release")
 ADAPTER_CALLS = ("upload", "submit")
 POINTS = [(name, turn, when) for name in (*JOURNAL_CALLS, *ADAPTER_CALLS)
           for turn in ((1, 2) if name in ("renew", "advance") else (1,)) for when in ("before", "after")]  # fmt: skip
@@ -27,6 +27,10 @@ def journal(request, tmp_path):
     if request.param == "sqlite":
         return str(tmp_path / "journal.db")
     return request.getfixturevalue("postgres_url")
+
+
+#: The same for a deployment.
+DEPLOYMENT_POINTS = [(name, when) for name in ("begin", "deploy", "hear") for when in ("before", "after")]
 
 
 class Rig:
@@ -75,6 +79,25 @@ class Rig:
         _, status = os.waitpid(self.forked(submit), 0)
         return os.WIFSIGNALED(status)
 
+    def dies_deploying(self, model, name, when, **settings):
+        """Deploy in a process that kills itself at a call; whether it did."""
+
+        def deploy():
+            client = self.client(SystemClock(), **settings)
+            holder = client._target("t") if name == "deploy" else client._open_journal().deployments
+            call = getattr(holder, name)
+
+            def deadly(*args, **kwargs):
+                if when == "after":
+                    call(*args, **kwargs)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            setattr(holder, name, deadly)
+            client.model(str(model)).deploy(confirm_spend=True)
+
+        _, status = os.waitpid(self.forked(deploy), 0)
+        return os.WIFSIGNALED(status)
+
     def heal(self, note="", **settings):
         """Submit from here, as a person would who comes back."""
         with self.client(FakeClock(time.time()), **settings) as client:
@@ -89,6 +112,13 @@ class Rig:
         try:
             assert set(service.jobs_per_tag().values()) <= {1}
             return service.jobs()
+        finally:
+            service.close()
+
+    def deployments(self):
+        service = ScriptedService(self.path)
+        try:
+            return [deployment.id for deployment in service.deployments() if deployment.costs]
         finally:
             service.close()
 
@@ -114,6 +144,47 @@ def test_killed_at_every_named_point(tmp_path, journal, guarantee):
             assert remote == []
         else:
             assert [job.id] == [known.id for known in remote], (name, turn, when)
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once", "reconcilable"])
+def test_killed_at_every_point_of_a_deployment(tmp_path, journal, guarantee):
+    for number, (name, when) in enumerate(DEPLOYMENT_POINTS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        rig = Rig(folder, journal)
+        settings = {"seed": number, "deploy": ScriptedDeploy(guarantee=guarantee)}
+        with rig.client(FakeClock(time.time()), **settings) as client:
+            model = client.submit("t", data()).result()
+            assert rig.dies_deploying(model.ref, name, when, **settings), f"never came to {name}"
+            known = [deployment.id for deployment in client.deployments()]
+            assert bool(known) is ((name, when) != ("begin", "before")), "what may cost money is listed"
+            if guarantee == "reconcilable" and (name, when) in {("begin", "after"), ("deploy", "before")}:
+                # between the note that it will be sent and the sending: nobody can tell, so nobody guesses
+                with pytest.raises(SubmissionUncertain) as uncertain:
+                    model.deploy(confirm_spend=True)
+                assert rig.deployments() == []
+                assert known == [uncertain.value.tag]
+                with pytest.warns(AdaptkitWarning):
+                    client.deployments()[0].stop()
+            running = model.deploy(confirm_spend=True)
+            assert rig.deployments() == [running.id]
+            assert [deployment.id for deployment in client.deployments()] == [running.id]
+            running.stop()  # the journal is shared
+            assert running.refresh() == "stopped"
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once", "reconcilable"])
+def test_deploying_processes_at_once_start_one(rig, guarantee):
+    settings = {"latency": 0.02, "settle_seconds": 5, "deploy": ScriptedDeploy(guarantee=guarantee)}
+    with rig.client(FakeClock(time.time()), **settings) as client:
+        model = client.submit("t", data()).result()
+        children = [
+            rig.forked(lambda: rig.client(SystemClock(), **settings).model(str(model.ref)).deploy(confirm_spend=True))
+            for _ in range(4)
+        ]
+        assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+        assert rig.deployments() == [deployment.id for deployment in client.deployments()]
+        assert len(rig.deployments()) == 1
 
 
 def random_kills(rig, count, guarantee):

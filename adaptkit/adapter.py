@@ -44,6 +44,8 @@ __all__ = [
     "SupportsFind",
     "SupportsGenerate",
     "SupportsPause",
+    "SupportsPreflight",
+    "SupportsReadiness",
     "SupportsRestart",
     "SupportsShutdownDate",
     "SupportsStream",
@@ -304,6 +306,33 @@ class SupportsFind(Protocol):
 
     def find(self, tag: str) -> Sequence[Snapshot]:
         """Jobs that may carry the tag; the client compares ``Snapshot.tag`` again."""
+        ...
+
+
+@runtime_checkable
+class SupportsReadiness(Protocol):
+    """The host looks at an uploaded file before a job may use it."""
+
+    def data_ready(self, file_id: str) -> bool:
+        """Whether a job may use a file by now: one request; asked before `Adapter.submit` until it says yes.
+
+        Raises:
+            DataError: the host refuses what is in the file; carries its words.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsPreflight(Protocol):
+    """The host says beforehand what it takes: limits of a model, the state of the account."""
+
+    def preflight(self, plan: Plan[Any], uploads: Mapping[str, str]) -> None:
+        """Compare a plan with what the host takes today; asked before `Adapter.submit`, costs nothing.
+
+        Raises:
+            UnsupportedError: the job would be refused, or run otherwise than asked; names everything that is wrong.
+            BackendError: asking failed, or the account may not run it.
+        """
         ...
 
 

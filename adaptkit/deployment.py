@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from adaptkit import hosting, steps
 from adaptkit.adapter import ChatOptions
-from adaptkit.errors import DeploymentError
+from adaptkit.errors import DeploymentFailed
 from adaptkit.hosting import DeploymentState
 from adaptkit.model import Conversation, Model
 from adaptkit.types import DeploymentRef, DeploymentSnapshot, ModelRef, Reply
@@ -95,11 +95,11 @@ class Deployment:
         """The model as it answers through this deployment.
 
         Raises:
-            DeploymentError: it was found by its reference alone and not asked yet which model it is of.
+            DeploymentFailed: it was found by its reference alone and not asked yet which model it is of.
         """
         state, heard = self._state, self._state.snapshot
         if not heard.model_id:
-            raise DeploymentError(f"{self.ref} was not asked yet; refresh() first", ref=self.ref, snapshot=heard)
+            raise DeploymentFailed(f"{self.ref} was not asked yet; refresh() first", ref=self.ref, snapshot=heard)
         ref = ModelRef(backend=self.ref.backend, id=heard.answers_as or heard.model_id, target=self.ref.target)
         return Model(ref, state.open_adapter(), lambda: state.journal, state.clock)
 
@@ -119,7 +119,7 @@ class Deployment:
             timeout: Seconds to wait at most, or ``None`` for as long as it takes.
 
         Raises:
-            DeploymentError: it has failed, or was stopped.
+            DeploymentFailed: it has failed, or was stopped.
             DeploymentTimeout: it is not ready in time; it goes on starting, and may cost money.
             BackendError: asking failed for a reason that waiting does not cure.
         """
@@ -146,7 +146,7 @@ class Deployment:
         One whose request was never answered is looked for once more, and given up if it is not found.
 
         Raises:
-            DeploymentError: it could not be stopped; the message says what goes on costing how much.
+            DeploymentFailed: it could not be stopped; the message says what goes on costing how much.
         """
         steps.run(hosting.stop(self._state), self._state.clock)
 

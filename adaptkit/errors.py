@@ -27,7 +27,8 @@ AdaptkitError
 │   ├── JobFailed (RuntimeError)
 │   ├── JobCancelled (RuntimeError)
 │   └── JobTimeout (TimeoutError)           about the waiting: the job runs on
-└── DeploymentError (RuntimeError)          it does not start, or does not stop and goes on costing money
+└── DeploymentError
+    ├── DeploymentFailed (RuntimeError)     it does not start, or does not stop and goes on costing money
     └── DeploymentTimeout (TimeoutError)    about the waiting: it goes on starting
 ```
 """
@@ -52,6 +53,7 @@ __all__ = [
     "ConnectionFailedError",
     "DataError",
     "DeploymentError",
+    "DeploymentFailed",
     "DeploymentTimeout",
     "EgressError",
     "JobCancelled",
@@ -297,8 +299,8 @@ class JobTimeout(JobError, TimeoutError):
     """The waiting ended before the job did; the job runs on and ``ref`` finds it again."""
 
 
-class DeploymentError(AdaptkitError, RuntimeError):
-    """A deployment does not start, or could not be stopped.
+class DeploymentError(AdaptkitError):
+    """A deployment does not answer, or could not be stopped.
 
     Args:
         message: What happened, and what goes on costing how much.
@@ -309,6 +311,10 @@ class DeploymentError(AdaptkitError, RuntimeError):
     def __init__(self, message: str, *, ref: DeploymentRef, snapshot: DeploymentSnapshot) -> None:
         self.ref, self.snapshot = ref, snapshot
         super().__init__(message)
+
+
+class DeploymentFailed(DeploymentError, RuntimeError):
+    """It does not start, or could not be stopped and goes on costing money."""
 
 
 class DeploymentTimeout(DeploymentError, TimeoutError):

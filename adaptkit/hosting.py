@@ -21,7 +21,7 @@ from adaptkit.errors import (
     AdaptkitError,
     AdaptkitWarning,
     BackendError,
-    DeploymentError,
+    DeploymentFailed,
     DeploymentTimeout,
     NotFoundError,
     ServiceError,
@@ -275,7 +275,7 @@ def wait(state: DeploymentState, timeout: float | None) -> Steps[None]:
     """Ask until it answers.
 
     Raises:
-        DeploymentError: it will not.
+        DeploymentFailed: it will not.
         DeploymentTimeout: it does not answer in time; it goes on starting, and may cost money.
     """
 
@@ -295,7 +295,7 @@ def wait(state: DeploymentState, timeout: float | None) -> Steps[None]:
     yield from until(lambda: state.snapshot.status in ("ready", *_OVER), ask, state.clock, timeout, late)
     if state.snapshot.status != "ready":
         said = state.snapshot.message or state.snapshot.raw_status
-        raise DeploymentError(
+        raise DeploymentFailed(
             f"deployment {state.ref.id} of {state.snapshot.model_id} will not answer: {said}",
             ref=state.ref,
             snapshot=state.snapshot,
@@ -309,7 +309,7 @@ def stop(state: DeploymentState) -> Steps[None]:
     """Stop it for good, so that it costs nothing.
 
     Raises:
-        DeploymentError: it could not be stopped; says what goes on costing how much.
+        DeploymentFailed: it could not be stopped; says what goes on costing how much.
     """
     if state.snapshot.status == "stopped":
         return
@@ -328,7 +328,7 @@ def stop(state: DeploymentState) -> Steps[None]:
         host = deploying_adapter(state.open_adapter())
         yield from attempt(partial(host.undeploy, state.ref.id), READ)
     except AdaptkitError as error:
-        raise DeploymentError(
+        raise DeploymentFailed(
             f"deployment {state.ref.id} of {state.snapshot.model_id} could not be stopped and goes on costing money, "
             f"{state.cost}: {error}. adaptkit deployments --stop {state.ref.id} tries again",
             ref=state.ref,

@@ -29,6 +29,7 @@ import msgspec
 
 from adaptkit import shutdown
 from adaptkit.adapter import Adapter, DataFile, Plan, SupportsDeleteData, SupportsFind
+from adaptkit.clearance import cleared
 from adaptkit.data import Dataset
 from adaptkit.errors import AdaptkitError, AdaptkitWarning, BackendError, JournalError, ServiceError
 from adaptkit.journal import Journal, Run, Stage
@@ -171,6 +172,7 @@ class _Sending:
             yield partial(self._enter, Stage.UPLOADING)
         for file in self.plan.files:
             uploads[file.purpose] = yield from self._upload(file)
+        yield from cleared(self._adapter, self.plan, uploads, self.submission.clock)
         yield lambda: shutdown.warn(self._adapter, getattr(self.plan.config, "model", None), self.submission.clock)
         return (yield from request.steps(in_doubt=in_doubt))
 

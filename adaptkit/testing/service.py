@@ -239,8 +239,8 @@ class ScriptedService:
 
         def act(db: sqlite3.Connection) -> None:
             job = remote.job_of(db, job_id)
-            if job.live and job.word != "paused":
-                after = job.states[job.shown + 1 :] or (job.word,)
+            after = job.states[job.shown + 1 :] or (job.word,)
+            if job.live and "paused" not in (job.word, after[0]):
                 remote.tell(db, "job", job, [*job.states[: job.shown + 1], "paused", *after])
 
         self._serve("pause", act)

@@ -6,7 +6,20 @@ import threading
 import anyio
 import pytest
 
-from adaptkit import AsyncClient, AsyncJob, AsyncModel, Client, Job, JobFailed, JobRef, JobTimeout, Model, Status
+from adaptkit import (
+    AsyncClient,
+    AsyncDeployment,
+    AsyncJob,
+    AsyncModel,
+    Client,
+    Deployment,
+    Job,
+    JobFailed,
+    JobRef,
+    JobTimeout,
+    Model,
+    Status,
+)
 from adaptkit.steps import SystemClock
 from adaptkit.testing import FakeClock, ScriptedConfig
 from tests.core.conftest import data
@@ -18,7 +31,9 @@ def public(kind):
     return {name: member for name, member in inspect.getmembers(kind) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize(("sync", "other"), [(Client, AsyncClient), (Job, AsyncJob), (Model, AsyncModel)])
+@pytest.mark.parametrize(
+    ("sync", "other"), [(Client, AsyncClient), (Job, AsyncJob), (Model, AsyncModel), (Deployment, AsyncDeployment)]
+)
 def test_the_same_names_and_arguments(sync, other, loop):
     here, there = public(sync), public(other)
     assert here.keys() == there.keys()
@@ -89,6 +104,32 @@ def test_it_asks_and_hears_what_the_sync_client_does(run, service, open_client):
     told = [(event.kind, event.message, event.data) for event in job.events()]
     assert heard == (told, job.snapshot.message, job.result().chat("Hello").text, job.status)
     assert service.requests() == asked + asked
+
+
+def test_the_other_powers(run, service):
+    async def do(client):
+        job = await client.submit("t", data())
+        await job.pause()
+        assert await job.refresh() is Status.PAUSED
+        await job.resume()
+        await job.wait()
+        ((model, step, metrics),) = await job.checkpoints()
+        assert (step, metrics) == (1, {"loss": 0.5})
+        assert (await model.chat("Hello")).text == "You said: Hello"
+        assert await model.shutdown_date() is None
+        (upload,) = await client.uploads()
+        await client.delete_upload(upload)
+        assert await job.delete_data() == []
+        running = await model.deploy(confirm_spend=True)
+        assert (running.id, running.reused, running.hourly_usd) == (running.ref.id, False, None)
+        assert (await running.wait()).raw_status == running.snapshot.raw_status == "ready"
+        assert (await running.model.chat("Hello")).text == "You said: Hello"
+        assert running.since == (await client.deployments())[0].since
+        await running.stop()
+        assert await running.refresh() == running.status == "stopped"
+
+    run(do, losses=(0.5,))
+    assert service.uploads() == {}
 
 
 def test_errors_are_the_same(run):

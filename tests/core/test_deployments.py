@@ -16,7 +16,7 @@ from adaptkit import (
     BackendError,
     Client,
     ConfigError,
-    DeploymentError,
+    DeploymentFailed,
     DeploymentRef,
     DeploymentTimeout,
     ModelRef,
@@ -122,7 +122,7 @@ def test_one_that_does_not_get_ready_is_stopped(model_of, service, clock):
 
 def test_one_that_fails_is_stopped_and_says_why(model_of, open_client, service):
     model = model_of(states=("starting", "failed"), message="out of GPUs")
-    with pytest.raises(DeploymentError, match="out of GPUs"), model.deploy(confirm_spend=True):
+    with pytest.raises(DeploymentFailed, match="out of GPUs"), model.deploy(confirm_spend=True):
         pytest.fail("it has failed")
     assert costing(service) == []
 
@@ -144,7 +144,7 @@ def test_waiting_is_not_the_deployment(model_of, service):
 def test_what_cannot_be_stopped_is_said_with_its_price(model_of, open_client, service):
     running = model_of(hourly_usd=7.0).deploy(confirm_spend=True)
     service.next("undeploy", "unauthorized")
-    with pytest.raises(DeploymentError, match=r"\$7\.00 an hour.*the key is not valid") as caught, running:
+    with pytest.raises(DeploymentFailed, match=r"\$7\.00 an hour.*the key is not valid") as caught, running:
         raise ZeroDivisionError
     assert isinstance(caught.value.__context__.__context__, ZeroDivisionError)
     assert running.id in str(caught.value)
@@ -326,7 +326,7 @@ def test_coming_back_without_the_journal(model_of, open_client, service, tmp_pat
     running = model_of().deploy(confirm_spend=True).wait()
     found = open_client(client={"journal": tmp_path / "other.db"}).deployment(str(running.ref))
     assert (found.since, found.hourly_usd) == (None, None)
-    with pytest.raises(DeploymentError, match="refresh"):
+    with pytest.raises(DeploymentFailed, match="refresh"):
         _ = found.model
     assert found.chat("x").text == "You said: x"
     found.stop()

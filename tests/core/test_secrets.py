@@ -11,7 +11,7 @@ from adaptkit import AdaptkitError, AdaptkitWarning, Client, Dataset
 from adaptkit import errors as errors_module
 from adaptkit.config import target
 from adaptkit.testing import FakeClock, ScriptedConfig, ScriptedService
-from adaptkit.types import JobRef, Snapshot, Status
+from adaptkit.types import DeploymentRef, DeploymentSnapshot, JobRef, Snapshot, Status
 
 KEY, ROW = "sk-marker-key-0b4e77", "marker-row-c41d90"
 
@@ -123,6 +123,9 @@ def every_error():
         more = special.get(name, {})
         if issubclass(kind, errors_module.JobError):
             more = {"ref": ref, "snapshot": Snapshot(job_id="job-1", status=Status.FAILED, raw_status="failed")}
+        if issubclass(kind, errors_module.DeploymentError):
+            heard = DeploymentSnapshot(id="d-1", model_id="m-1", status="failed", raw_status="failed")
+            more = {"ref": DeploymentRef(backend="scripted", id="d-1"), "snapshot": heard}
         yield kind(*more) if isinstance(more, tuple) else kind("what happened", **more)
 
 

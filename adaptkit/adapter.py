@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from adaptkit.data import DataRules, Dataset
 from adaptkit.http import Egress
-from adaptkit.types import Checkpoint, DeploymentSnapshot, Event, Message, Reply, Snapshot
+from adaptkit.types import Checkpoint, DeploymentSnapshot, Event, Inventory, Message, Reply, Snapshot
 
 __all__ = [
     "Adapter",
@@ -39,10 +39,12 @@ __all__ = [
     "SupportsDeleteModel",
     "SupportsDeploy",
     "SupportsDownload",
+    "SupportsEstimate",
     "SupportsEvents",
     "SupportsExport",
     "SupportsFind",
     "SupportsGenerate",
+    "SupportsInventory",
     "SupportsPause",
     "SupportsPreflight",
     "SupportsReadiness",
@@ -333,6 +335,24 @@ class SupportsPreflight(Protocol):
             UnsupportedError: the job would be refused, or run otherwise than asked; names everything that is wrong.
             BackendError: asking failed, or the account may not run it.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsEstimate(Protocol):
+    """The host says what a job will cost, once it has the data."""
+
+    def estimate(self, plan: Plan[Any], uploads: Mapping[str, str]) -> float | None:
+        """US dollars for the training alone, ``None`` where the host does not know: one request, costs nothing."""
+        ...
+
+
+@runtime_checkable
+class SupportsInventory(Protocol):
+    """The host lists what the account of the key has, whoever made it."""
+
+    def inventory(self) -> Inventory:
+        """Jobs, files and tuned models: the pages of three lists at most."""
         ...
 
 

@@ -6,6 +6,7 @@ All are `msgspec` structs: cheap, typed, and decoded strictly wherever text come
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from enum import StrEnum
 from typing import Any, Literal, Self
 
@@ -21,9 +22,13 @@ __all__ = [
     "DeploymentStatus",
     "Event",
     "ImagePart",
+    "Inventory",
     "JobRef",
     "Message",
     "ModelRef",
+    "OwnedFile",
+    "OwnedJob",
+    "OwnedModel",
     "Part",
     "Reply",
     "Role",
@@ -153,6 +158,47 @@ class DeploymentSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     answers_as: str | None = None
     hourly_usd: float | None = None
     message: str | None = None
+
+
+class OwnedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that an account has at a host, whoever started it.
+
+    ``recipe`` is the target's table that would start the same, as far as the host tells; ``files`` the ids of its
+    files by purpose; ``created_at`` Unix time; ``model_id`` what it made.
+    """
+
+    snapshot: Snapshot
+    recipe: Mapping[str, Any] = {}
+    files: Mapping[str, str] = {}
+    model_id: str | None = None
+    created_at: float | None = None
+
+
+class OwnedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that an account has at a host; ``purpose`` is the host's word, ``created_at`` Unix time."""
+
+    id: str
+    name: str
+    purpose: str
+    bytes: int | None = None
+    created_at: float | None = None
+
+
+class OwnedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A tuned model that an account has at a host, and the day from which it no longer answers, if one is set."""
+
+    id: str
+    base: str | None = None
+    shutdown_date: date | None = None
+    created_at: float | None = None
+
+
+class Inventory(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account has at a host, newest first."""
+
+    jobs: tuple[OwnedJob, ...] = ()
+    files: tuple[OwnedFile, ...] = ()
+    models: tuple[OwnedModel, ...] = ()
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

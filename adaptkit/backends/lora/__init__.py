@@ -155,7 +155,7 @@ class LoraAdapter(Adapter[LoraConfig]):
             for name, value in {**QUIET, **(OFFLINE if self._offline else {})}.items():
                 os.environ.setdefault(name, value)
             try:
-                loaded = LocalModel.load(model_id, offline=self._offline)
+                loaded = LocalModel.load(model_id, offline=self._offline, stand_in=self.config.model)
             except ConfigError as error:
                 raise NotFoundError(str(error), backend=self.backend) from error
             self._loaded[model_id] = loaded
@@ -177,7 +177,7 @@ class LoraAdapter(Adapter[LoraConfig]):
         """Write the model as ``merged``, ``gguf`` or ``ollama``."""
         from adaptkit.backends.lora.export import export  # noqa: PLC0415 - where it is used
 
-        return export(model_id, format, path, offline=self._offline)
+        return export(model_id, format, path, offline=self._offline, stand_in=self.config.model)
 
     def download(self, model_id: str, path: Path) -> Path:
         """Copy the model's folder."""

@@ -7,7 +7,9 @@ was lost, by its tag.
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -16,9 +18,10 @@ from pydantic import ValidationError
 from adaptkit.adapter import Adapter, BackendConfig, SupportsInventory
 from adaptkit.errors import AdaptkitWarning, UnsupportedError
 from adaptkit.journal import Journal, Run, Stage
+from adaptkit.translate import toml_table
 from adaptkit.types import OwnedJob
 
-__all__ = ["adopt", "listing_adapter"]
+__all__ = ["adopt", "listing_adapter", "recipes"]
 
 
 def listing_adapter(adapter: Adapter[Any]) -> SupportsInventory:
@@ -89,3 +92,18 @@ def _config(owned: OwnedJob, adapter: Adapter[Any]) -> BackendConfig:
         )
         config: BackendConfig = adapter.config
         return config
+
+
+def recipes(jobs: Sequence[OwnedJob], backend: str) -> str:
+    """Targets that would start the same, as TOML: one for every recipe, named after its newest job.
+
+    Args:
+        jobs: Jobs of one account.
+        backend: Its backend.
+    """
+    tables: dict[str, str] = {}
+    for job in jobs:
+        table = {"backend": backend, **job.recipe}
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", job.snapshot.job_id)
+        tables.setdefault(toml_table("", table), toml_table(name, table))
+    return "\n".join(tables.values())

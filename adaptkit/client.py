@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -85,6 +86,7 @@ class Client:
         self._clock = clock or SystemClock()
         self._journal: Journal | None = None
         self._adapters: dict[tuple[str, str], Adapter[Any]] = {}
+        self._opening = threading.RLock()  # a second adapter, or journal, would be one that nobody closes
 
     def __enter__(self) -> Self:
         return self
@@ -257,7 +259,7 @@ class Client:
 
     def close(self) -> None:
         """Let go of connections and loaded models. Jobs run on."""
-        for adapter in self._adapters.values():
+        for adapter in set(self._adapters.values()):
             adapter.close()
         self._adapters.clear()
         if self._journal is not None:
@@ -271,9 +273,10 @@ class Client:
         return submission.steps(data, fresh=fresh)
 
     def _open_journal(self) -> Journal:
-        if self._journal is None:
-            self._journal = open_journal(self._journal_url)
-        return self._journal
+        with self._opening:
+            if self._journal is None:
+                self._journal = open_journal(self._journal_url)
+            return self._journal
 
     def _target(self, name: str) -> Adapter[Any]:
         targets = self._settings.targets
@@ -295,11 +298,12 @@ class Client:
 
     def _adapter(self, config: BackendConfig) -> Adapter[Any]:
         key = (config.backend, config.model_dump_json())
-        if key not in self._adapters:
-            adapter = adapter_type(config.backend)(config, self._context)
-            self._context.egress.require(adapter.destinations, f"the {config.backend} backend")
-            self._adapters[key] = adapter
-        return self._adapters[key]
+        with self._opening:
+            if key not in self._adapters:
+                adapter = adapter_type(config.backend)(config, self._context)
+                self._context.egress.require(adapter.destinations, f"the {config.backend} backend")
+                self._adapters[key] = adapter
+            return self._adapters[key]
 
     def _state(self, run: Run) -> JobState:
         pulse = Pulse(self._stall_after)
@@ -310,7 +314,12 @@ class Client:
         return Deployment(DeploymentState.of(record, open_adapter, self._open_journal(), self._clock))
 
     def _adapter_of_run(self, run: Run | DeploymentRecord) -> Adapter[Any]:
-        return self._adapter(adapter_type(run.backend).config_type.model_validate_json(run.config))
+        key = (run.backend, run.config)
+        with self._opening:
+            if key not in self._adapters:  # at every poll: plugins are not looked for again
+                config = adapter_type(run.backend).config_type.model_validate_json(run.config)
+                self._adapters[key] = self._adapter(config)
+            return self._adapters[key]
 
     def _reach(self, ref: JobRef | ModelRef | DeploymentRef) -> Adapter[Any]:
         """An adapter for a reference: its target, else any target of its backend, else the backend's defaults."""

@@ -51,6 +51,6 @@ def test_what_an_older_release_wrote_is_one_adapter_closed_once(open_client, mon
     older = type(run)(**{**{name: getattr(run, name) for name in run.__struct_fields__}, "config": run.config + " "})
     assert client._adapter_of_run(older) is job._state.open_adapter()
     closed = []
-    monkeypatch.setattr(ScriptedAdapter, "close", lambda self: closed.append(self))
+    monkeypatch.setattr(ScriptedAdapter, "close", lambda self: closed.append(id(self)))
     client.close()
     assert len(closed) == 1

@@ -268,7 +268,7 @@ class Client:
 
     # what `AsyncClient` shares ------------------------------------------------------------------------------------
 
-    def _submit(self, target: str, data: Dataset, *, fresh: bool, budget: float | None) -> steps.Steps[JobState]:
+    def _submit(self, target: str, data: Dataset, *, fresh: bool, budget: float | None = None) -> steps.Steps[JobState]:
         submission = Submission(target, self._target(target), self._open_journal(), self._clock, self._state, budget)
         return submission.steps(data, fresh=fresh)
 

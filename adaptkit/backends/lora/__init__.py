@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.adapter import Adapter, ChatOptions, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import find_base, hub_id, local_folder
+from adaptkit.backends.local_jobs import OFFLINE, QUIET, Job, Spec
+from adaptkit.backends.local_model import BATCH
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short, trained_parameters
-from adaptkit.backends.lora.jobs import OFFLINE, QUIET, Job, Spec
 from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError, NotFoundError, UnsupportedError
 from adaptkit.machine import this_machine
@@ -98,6 +99,9 @@ class LoraAdapter(Adapter[LoraConfig]):
         """Make the job and start its worker; a job of that tag is found, and continued if it was interrupted."""
         spec = Spec(
             id=tag,
+            backend=self.backend,
+            program="adaptkit.backends.lora.running",
+            queue=plan.config.device,
             config=plan.config.model_dump(mode="json"),
             files={
                 purpose: str((self._home / "data" / f"{name}.jsonl").absolute()) for purpose, name in uploads.items()
@@ -172,6 +176,11 @@ class LoraAdapter(Adapter[LoraConfig]):
     def generate(self, model_id: str, conversations: Sequence[Sequence[Message]], options: ChatOptions) -> list[Reply]:
         """Answer many conversations together."""
         return self._model(model_id).generate(conversations, options)
+
+    def together(self, model_id: str) -> int:
+        """As many as fill a batch."""
+        del model_id
+        return BATCH
 
     def export(self, model_id: str, format: str, path: Path) -> Path:  # noqa: A002 - the field's standard term
         """Write the model as ``merged``, ``gguf`` or ``ollama``."""

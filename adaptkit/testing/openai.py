@@ -203,6 +203,8 @@ class FakeOpenAI:
         if not files[0] or any(file_id and file_id not in self.files for file_id in files):
             return _refused("no such file")
         tag = (body.get("metadata") or {}).get("adaptkit_tag", "")
+        if self.profile == "nebius":
+            tag = str(body.get("suffix") or "")[-26:]
         return Answer(self._job(self.jobs.add(tag, body, f"ftjob-{secrets.token_hex(12)}")))
 
     def _job(self, job: RemoteJob) -> dict[str, Any]:
@@ -230,7 +232,8 @@ class FakeOpenAI:
             "integrations": job.body.get("integrations", []),
         }
         if self.profile == "nebius":
-            shown |= {"trained_steps": len(self.figures), "total_steps": len(self.figures)}
+            steps = len(self.figures)
+            shown |= {"suffix": job.body.get("suffix"), "trained_steps": steps, "total_steps": steps, "metadata": None}
         return {**shown, **self.overrides}
 
     def _name(self, job: RemoteJob) -> str | None:
@@ -304,7 +307,7 @@ class FakeOpenAI:
             "id": f"ftckpt_{job.id[6:14]}{step}",
             "object": "fine_tuning.job.checkpoint",
             "created_at": int(job.created_at) + step,
-            "fine_tuned_model_checkpoint": f"{name}:ckpt-step-{step}" if name else None,
+            "fine_tuned_model_checkpoint": f"{name or job.id}:ckpt-step-{step}",
             "fine_tuning_job_id": job.id,
             "metrics": {"step": float(step), "train_loss": self.figures[step - 1]},
             "step_number": step,

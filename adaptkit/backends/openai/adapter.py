@@ -24,6 +24,7 @@ from adaptkit.backends.openai.answers import checkpoint_of, day_of, event_of, sn
 from adaptkit.backends.openai.api import Api
 from adaptkit.backends.openai.azure import Deployments
 from adaptkit.backends.openai.config import OpenAIConfig
+from adaptkit.backends.openai.inventory import inventory_of, jobs_of
 from adaptkit.backends.openai.profiles import PROFILES, ProfileName, shutdown_of
 from adaptkit.backends.openai.rules import rules_for
 from adaptkit.backends.openai.uploads import upload
@@ -38,9 +39,6 @@ from adaptkit.types import (
     Event,
     Inventory,
     Message,
-    OwnedFile,
-    OwnedJob,
-    OwnedModel,
     Reply,
     Snapshot,
     Status,
@@ -174,10 +172,8 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
     def submit(self, plan: Plan[OpenAIConfig], uploads: Mapping[str, str], tag: str) -> Snapshot:
         """Create the job; what the host says that it will run otherwise than asked is noted."""
         config = plan.config
-        asked, keys = asking.with_keys(plan.request, config)
+        asked, keys = asking.with_keys(asking.tagged(plan.request, config, tag), config)
         model = asked.pop("model")
-        if config.facts.tagged:
-            asked["metadata"] = {**config.metadata, asking.TAG: tag}
         if "validation" in uploads:
             asked["validation_file"] = uploads["validation"]
         job = self._api.ask(
@@ -187,7 +183,7 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
             keys,
         )
         heard = snapshot_of(job, asking.changed(config, job))
-        if config.facts.tagged and heard.tag is None:
+        if config.facts.tag_in is not None and heard.tag != tag:
             unkept = f"{config.facts.says} does not repeat the job's tag, so a job whose answer is lost is not found"
             heard = msgspec.structs.replace(heard, notes=(*heard.notes, unkept))
         return msgspec.structs.replace(heard, tag=tag)
@@ -198,15 +194,11 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
 
     def find(self, tag: str) -> Sequence[Snapshot]:
         """Jobs with the tag: asked for by it, then looked for among the newest, since a host may filter late or not."""
-        return self._tagged(tag, {"metadata": {asking.TAG: tag}}) or self._tagged(tag, {})
+        by_tag = {"metadata": {asking.TAG: tag}} if self.config.facts.tag_in == "metadata" else None
+        return (by_tag and self._tagged(tag, by_tag)) or self._tagged(tag, {})
 
     def _tagged(self, tag: str, query: dict[str, Any]) -> list[Snapshot]:
-        found = []
-        for job in self._jobs(_PAGES, query):
-            heard = snapshot_of(job)
-            if heard.tag == tag:
-                found.append(heard)
-        return found
+        return [snapshot_of(job) for job in jobs_of(self._api, _PAGES, **query) if asking.tag_of(job) == tag]
 
     def cancel(self, job_id: str) -> None:
         """Ask a job to stop."""
@@ -217,20 +209,17 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
                 raise
 
     def retrieve(self, job_id: str) -> str:
-        """The model's name; where the host gives none but keeps checkpoints, the last one's."""
+        """The name that the model answers to; where the host serves none, its last checkpoint."""
         job = self._job(job_id)
         heard = snapshot_of(job)
-        model = text_of(job, "fine_tuned_model")
-        if heard.status is Status.SUCCEEDED and model is not None:
-            return model
-        kept = self.checkpoints(job_id) if heard.status is Status.SUCCEEDED else ()
-        if not kept:
-            raise NotFoundError(
-                f"job {job_id} has no model: {self.config.facts.says} says {heard.raw_status}",
-                backend=self.backend,
-                status_code=404,
-            )
-        return kept[-1].model_id
+        if heard.status is Status.SUCCEEDED and self.config.facts.serves:
+            model = text_of(job, "fine_tuned_model")
+        else:
+            kept = self.checkpoints(job_id) if heard.status is Status.SUCCEEDED else ()
+            model = kept[-1].model_id if kept else None
+        if model is None:
+            raise self._nothing(f"job {job_id} has no model: {self.config.facts.says} says {heard.raw_status}")
+        return model
 
     def events(self, job_id: str, after: str | None) -> Sequence[Event]:
         """Events after one, oldest first. The host lists the newest first, so as many pages as are new are read."""
@@ -256,63 +245,23 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
 
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
         """Models of earlier steps, earliest first."""
-        kept = [checkpoint_of(row, job_id) for row in self._checkpoints(job_id)]
-        return sorted(kept, key=lambda checkpoint: checkpoint.step)
+        return [checkpoint_of(row, job_id, serves=self.config.facts.serves) for row in self._checkpoints(job_id)]
 
     def inventory(self) -> Inventory:
         """Everything that the account has."""
-        jobs = [self._owned(job) for job in self._jobs()]
-        files = [
-            OwnedFile(
-                id=str(file.get("id")),
-                name=str(file.get("filename")),
-                purpose=str(file.get("purpose")),
-                bytes=file.get("bytes"),
-                created_at=file.get("created_at"),
-            )
-            for file in self._api.pages(lambda sdk, page: sdk.files.with_raw_response.list(purpose="fine-tune", **page))
-        ]
-        bases = {job.model_id: str(job.recipe.get("model")) for job in jobs if job.model_id}
-        listed = self._api.pages(lambda sdk, page: sdk.models.with_raw_response.list(extra_query=page))
-        models = [
-            self._model(row, bases)
-            for row in listed
-            if str(row.get("id")) in bases or "ft:" in str(row.get("id")) or ".ft-" in str(row.get("id"))
-        ]
-        return Inventory(
-            jobs=tuple(_newest_first(jobs)), files=tuple(_newest_first(files)), models=tuple(_newest_first(models))
-        )
-
-    def _owned(self, job: Mapping[str, Any]) -> OwnedJob:
-        files = {"train": text_of(job, "training_file"), "validation": text_of(job, "validation_file")}
-        return OwnedJob(
-            snapshot=snapshot_of(job),
-            recipe=asking.recipe(self.config, job),
-            files={purpose: file_id for purpose, file_id in files.items() if file_id},
-            model_id=text_of(job, "fine_tuned_model"),
-            created_at=job.get("created_at"),
-        )
-
-    def _model(self, row: Mapping[str, Any], bases: Mapping[str, str]) -> OwnedModel:
-        name = str(row.get("id"))
-        base = bases.get(name) or (name.split(":")[1] if name.startswith("ft:") else None)
-        return OwnedModel(
-            id=name, base=base, shutdown_date=day_of(row) or self._by_table(name), created_at=row.get("created")
-        )
+        return inventory_of(self._api, self.config)
 
     def _job(self, job_id: str) -> dict[str, Any]:
         return self._api.ask(lambda sdk: sdk.fine_tuning.jobs.with_raw_response.retrieve(job_id))
 
-    def _jobs(self, most: int = 1000, query: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-        given = dict(query or {})
-        return self._api.pages(
-            lambda sdk, page: sdk.fine_tuning.jobs.with_raw_response.list(limit=100, **given, **page), most
-        )
-
-    def _checkpoints(self, job_id: str) -> Iterator[dict[str, Any]]:
-        return self._api.pages(
+    def _checkpoints(self, job_id: str) -> list[dict[str, Any]]:
+        listed = self._api.pages(
             lambda sdk, page: sdk.fine_tuning.jobs.checkpoints.with_raw_response.list(job_id, limit=100, **page)
         )
+        return sorted(listed, key=lambda row: row.get("step_number") or 0)
+
+    def _nothing(self, message: str) -> NotFoundError:
+        return NotFoundError(message, backend=self.backend, status_code=404)
 
     # -- models ---------------------------------------------------------------------------------------------------
 
@@ -346,7 +295,7 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
         return shutdown_of(model_id) if self.config.profile == "openai" else None
 
     def download(self, model_id: str, path: Path) -> Path:
-        """The files of a checkpoint, given as its job and itself or by the name that it answers to."""
+        """The files of a checkpoint."""
         files = self._files_of(model_id)
         with arriving(path, self.backend) as arrival:
             for file_id in files:
@@ -356,16 +305,12 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
         return path
 
     def _files_of(self, model_id: str) -> list[str]:
-        job_id, _, checkpoint_id = model_id.partition("#")
-        if not checkpoint_id:
-            job_id = next((str(job.get("id")) for job in self._jobs() if job.get("fine_tuned_model") == model_id), "")
-        kept = list(self._checkpoints(job_id)) if job_id else []
-        kept.sort(key=lambda row: checkpoint_of(row, job_id).step)
-        wanted = [row for row in kept if row.get("id") == checkpoint_id] if checkpoint_id else kept[-1:]
-        files = [str(file_id) for row in wanted for file_id in row.get("result_files") or ()]
+        job_id, checkpoint_id = _checkpoint(model_id)
+        rows = self._checkpoints(job_id) if checkpoint_id else ()
+        files = [str(file) for row in rows if row.get("id") == checkpoint_id for file in row.get("result_files") or ()]
         if not files:
-            raise NotFoundError(
-                f"{self.config.facts.says} has no files of {model_id}", backend=self.backend, status_code=404
+            raise self._nothing(
+                f"{self.config.facts.says} has no files of {model_id}, which is no JOB:CHECKPOINT of it"
             )
         return files
 
@@ -417,7 +362,7 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
             return Deployments(self._client(), self.config.deploy, self.backend)
 
     def _endpoint(self, model_id: str) -> Endpoint:
-        if "#" in model_id:
+        if not self.config.facts.serves and _checkpoint(model_id)[1]:
             raise UnsupportedError(
                 f"{self.config.facts.says} names no model that answers for {model_id}; model.download(path) fetches "
                 "its weights, and a LoRA answers through the lora backend"
@@ -430,11 +375,13 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
 def _at(kind: type[AdapterT], profile: ProfileName) -> type[AdapterT]:
     """The class of adapters at a host: powers are told by the class, and not every host has all of them."""
     host = PROFILES[profile]
-    promises = {"guarantee": host.guarantee, "settle_seconds": kind.settle_seconds if host.tagged else 0.0}
+    promises = {"guarantee": host.guarantee, "settle_seconds": kind.settle_seconds if host.tag_in else 0.0}
     lacking = {"__module__": kind.__module__, "__doc__": kind.__doc__, **promises, **dict.fromkeys(host.lacks)}
     made: type[AdapterT] = types.new_class(kind.__name__, (kind,), exec_body=lambda body: body.update(lacking))
     return made
 
 
-def _newest_first(owned: Sequence[Any]) -> list[Any]:
-    return sorted(owned, key=lambda one: one.created_at or 0.0, reverse=True)
+def _checkpoint(model_id: str) -> tuple[str, str]:
+    """Job and checkpoint of a model that is called by them; names that answer hold slashes, or no colon."""
+    job_id, _, checkpoint_id = model_id.partition(":")
+    return (job_id, checkpoint_id) if "/" not in job_id else ("", "")

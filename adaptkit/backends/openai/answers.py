@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from adaptkit.backends.openai.asking import TAG
+from adaptkit.backends.openai.asking import tag_of
 from adaptkit.errors import ServiceError
 from adaptkit.http import service_words
 from adaptkit.types import Checkpoint, Event, Snapshot, Status
@@ -51,13 +51,12 @@ def snapshot_of(job: Mapping[str, Any], notes: tuple[str, ...] = ()) -> Snapshot
     job_id, word = text_of(job, "id"), text_of(job, "status")
     if job_id is None or word is None:
         raise ServiceError("the host's answer names no job; what was asked for may have been done", backend="openai")
-    metadata = job.get("metadata")
     status = STATUSES.get(word, Status.UNKNOWN)
     return Snapshot(
         job_id=job_id,
         status=status,
         raw_status=word,
-        tag=text_of(metadata, TAG) if isinstance(metadata, Mapping) else None,
+        tag=tag_of(job),
         message=_fault(job) if status is Status.FAILED else None,
         notes=notes,
         raw=_without_keys(job),
@@ -103,13 +102,13 @@ def event_of(event: Mapping[str, Any]) -> Event:
     )
 
 
-def checkpoint_of(checkpoint: Mapping[str, Any], job_id: str) -> Checkpoint:
-    """A model of an earlier step; where the host names none that answers, it is called by job and checkpoint."""
+def checkpoint_of(checkpoint: Mapping[str, Any], job_id: str, *, serves: bool) -> Checkpoint:
+    """A model of an earlier step, by the name that it answers to if the host serves it, else by job and checkpoint."""
     given = checkpoint.get("metrics")
     figures = given.items() if isinstance(given, Mapping) else ()
-    model = text_of(checkpoint, "fine_tuned_model_checkpoint")
+    model = text_of(checkpoint, "fine_tuned_model_checkpoint") if serves else None
     return Checkpoint(
-        model_id=model or f"{job_id}#{checkpoint.get('id')}",
+        model_id=model or f"{job_id}:{checkpoint.get('id')}",
         step=int(checkpoint.get("step_number") or checkpoint.get("step") or 0),
         metrics={
             _FIGURES.get(name, name): float(value)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from adaptkit.adapter import DataFile
 from adaptkit.backends.openai.config import OpenAIConfig
+from adaptkit.backends.openai.graders import Grader, Lambda
 from adaptkit.backends.openai.profiles import Profile
 from adaptkit.backends.terms import differences
 from adaptkit.http import key_from
 
-__all__ = ["TAG", "body", "changed", "method_of", "problems", "recipe", "size_problems", "wire_names", "with_keys"]
+__all__ = ["TAG", "body", "changed", "method_of", "problems", "recipe", "size_problems", "tag_of", "tagged",
+           "with_keys"]  # fmt: skip
 
 #: The key of a job's metadata under which its tag stands.
 TAG = "adaptkit_tag"
+_TAG_AT_END = re.compile(r"(?:^|-)([0-9A-Za-z]{26})$")
 _METHODS = {"sft": "supervised", "dpo": "dpo", "rft": "reinforcement"}
 #: Settings that are called otherwise on the wire.
 _WIRE = {"epochs": "n_epochs", "rank": "lora_r", "alpha": "lora_alpha", "dropout": "lora_dropout",
@@ -54,6 +58,25 @@ def body(config: OpenAIConfig) -> dict[str, Any]:
     return asked
 
 
+def tagged(asked: Mapping[str, Any], config: OpenAIConfig, tag: str) -> dict[str, Any]:
+    """The body with the tag where the host keeps one."""
+    if config.facts.tag_in == "metadata":
+        return {**asked, "metadata": {**config.metadata, TAG: tag}}
+    if config.facts.tag_in == "suffix":
+        return {**asked, "suffix": f"{config.name}-{tag}" if config.name else tag}
+    return dict(asked)
+
+
+def tag_of(job: Mapping[str, Any]) -> str | None:
+    """The tag that a job carries, wherever that is."""
+    metadata = job.get("metadata")
+    told = metadata.get(TAG) if isinstance(metadata, Mapping) else None
+    if isinstance(told, str):
+        return told
+    found = _TAG_AT_END.search(str(job.get("suffix") or ""))
+    return found[1].lower() if found else None
+
+
 def with_keys(asked: Mapping[str, Any], config: OpenAIConfig) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The body with the key of Weights & Biases where the host wants it, and that key, which must not come back.
 
@@ -72,11 +95,17 @@ def _method(config: OpenAIConfig) -> dict[str, Any]:
     kind = _METHODS[config.method]
     what: dict[str, Any] = {}
     if config.grader is not None:
-        what["grader"] = config.grader.model_dump(mode="json", exclude_none=True)
+        what["grader"] = _grader(config.grader)
     hyperparameters = _hyperparameters(config)
     if hyperparameters:
         what["hyperparameters"] = hyperparameters
     return {"type": kind, kind: what}
+
+
+def _grader(grader: Grader) -> dict[str, Any]:
+    if isinstance(grader, Lambda):
+        return {"type": grader.type, grader.type: {"function": grader.function}}
+    return grader.model_dump(mode="json", exclude_none=True)
 
 
 def _hyperparameters(config: OpenAIConfig) -> dict[str, Any]:
@@ -201,7 +230,7 @@ def method_of(job: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     return next((ours for ours, theirs in _METHODS.items() if theirs == kind), kind), told
 
 
-def wire_names(told: Mapping[str, Any]) -> dict[str, Any]:
+def _our_names(told: Mapping[str, Any]) -> dict[str, Any]:
     """Hyperparameters by adaptkit's names."""
     ours = {wire: name for name, wire in _WIRE.items()}
     return {ours.get(name, name): value for name, value in told.items() if value is not None}
@@ -210,8 +239,8 @@ def wire_names(told: Mapping[str, Any]) -> dict[str, Any]:
 def changed(config: OpenAIConfig, job: Mapping[str, Any]) -> tuple[str, ...]:
     """What the host says that it will run otherwise than asked, one sentence each."""
     method, told = method_of(job)
-    said = wire_names(told)
-    asked = wire_names(_hyperparameters(config))
+    said = _our_names(told)
+    asked = _our_names(_hyperparameters(config))
     if isinstance(job.get("method"), Mapping):
         asked["method"], said["method"] = config.method, method
     model = job.get("model")
@@ -225,11 +254,19 @@ def recipe(config: OpenAIConfig, job: Mapping[str, Any]) -> dict[str, Any]:
     method, told = method_of(job)
     table = config.model_dump(mode="json", include={"backend", "profile", "base_url", "api_key_env"}, exclude_none=True)
     table |= {"model": job.get("model"), "method": method}
-    settings = wire_names(told)
+    settings = _our_names(told)
     lora = settings.pop("lora", None)
     table |= {name: value for name, value in settings.items() if name in OpenAIConfig.model_fields and value != "auto"}
     if isinstance(lora, bool):
         table["weights"] = "lora" if lora else "full"
-    inner = (job.get("method") or {}).get("reinforcement") or {}
-    table |= {"grader": inner.get("grader"), "seed": job.get("seed"), "name": job.get("user_provided_suffix")}
+    named = str(job.get("user_provided_suffix") or _TAG_AT_END.sub("", str(job.get("suffix") or "")))
+    table |= {"grader": _grader_of(job), "seed": job.get("seed"), "name": named or None}
     return {name: value for name, value in table.items() if value is not None}
+
+
+def _grader_of(job: Mapping[str, Any]) -> Any:
+    inner = (job.get("method") or {}).get("reinforcement") or {}
+    grader = inner.get("grader")
+    if isinstance(grader, Mapping) and grader.get("type") == "lambda":
+        return {"type": "lambda", **(grader.get("lambda") or {})}
+    return grader

@@ -114,7 +114,6 @@ class Lambda(_Grader):
     """A function on AWS Lambda, by its ARN; Amazon Bedrock's."""
 
     type: Literal["lambda"]
-    name: _Name = "reward"
     function: str = Field(pattern=r"^arn:aws[a-z-]*:lambda:")
 
 

@@ -75,7 +75,8 @@ class Profile:
         vision: Start of the ids of models that learn from images, ``None`` where any may, empty where none does.
         most_images: Images in an example.
         guarantee: What holds when the answer to a submission is lost.
-        tagged: Whether a job carries metadata, so that it can be found.
+        tag_in: Field of a job that carries its tag, so that it can be found; ``None`` where none can.
+        serves: Whether a result answers by a name that the job tells; else it is called by job and checkpoint.
         lacks: Powers that the host does not have, by method of the adapter.
     """
 
@@ -99,7 +100,8 @@ class Profile:
     vision: tuple[str, ...] | None = None
     most_images: int | None = None
     guarantee: Guarantee = "reconcilable"
-    tagged: bool = True
+    tag_in: Literal["metadata", "suffix"] | None = "metadata"
+    serves: bool = True
     lacks: frozenset[str] = frozenset()
 
 
@@ -146,13 +148,16 @@ PROFILES: Mapping[str, Profile] = {
         example="https://api.tokenfactory.nebius.com/v1",
         api_key_env="NEBIUS_API_KEY",
         methods={"sft": _NEBIUS},
-        settings=frozenset({"seed", "name", "metadata", "wandb", "validation"}),
+        settings=frozenset({"seed", "name", "wandb", "validation"}),
         bounds=_NEBIUS_BOUNDS,
         auto=False,
+        name_length=37,  # of 64, since the tag goes there too
         graders=frozenset(),
         whole=5_000_000_000,
         largest=5_000_000_000,
         vision=(),
+        tag_in="suffix",
+        serves=False,
         lacks=frozenset({"pause", "resume", "shutdown_date"}) | _DEPLOYS,
     ),
     "bedrock-mantle": Profile(
@@ -168,7 +173,7 @@ PROFILES: Mapping[str, Profile] = {
         fewest={"rft": 100},
         most={"rft": 20_000},
         guarantee="at_most_once_manual",
-        tagged=False,
+        tag_in=None,
         lacks=frozenset({"find", "pause", "resume", "download", "delete_model", "shutdown_date"}) | _DEPLOYS,
     ),
     "generic": Profile(

@@ -99,7 +99,7 @@ def _method(config: OpenAIConfig) -> dict[str, Any]:
     hyperparameters = _hyperparameters(config)
     if hyperparameters:
         what["hyperparameters"] = hyperparameters
-    return {"type": kind, kind: what}
+    return {"type": kind, kind: what} if what else {"type": kind}
 
 
 def _grader(grader: Grader) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -300,8 +300,8 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
         with arriving(path, self.backend) as arrival:
             for file_id in files:
                 told = self._file(file_id)
-                with self._api.content(file_id) as pieces:
-                    arrival.file(text_of(told, "filename") or file_id, pieces, size=told.get("bytes"))
+                name = text_of(told, "filename") or file_id
+                self._api.content(file_id, partial(arrival.file, name, size=told.get("bytes")))
         return path
 
     def _files_of(self, model_id: str) -> list[str]:

@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
 import msgspec
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
 __all__ = ["Api"]
+
+T = TypeVar("T")
 
 _BACKEND = "openai"
 _MOST_PAGES = 1000  # a list that says for ever that there is more
@@ -72,8 +73,7 @@ class Api:
             MissingDependencyError: the SDK is not installed.
         """
         sdk = self._opened()
-        with self._translating(private):
-            response: httpx2.Response = call(sdk).http_response
+        response: httpx2.Response = self._heard(lambda: call(sdk).http_response, private)
         try:
             return msgspec.json.decode(response.content, type=dict[str, Any])
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -97,12 +97,15 @@ class Api:
                 return
             after = {"after": rows[-1].get("id")}
 
-    @contextmanager
-    def content(self, file_id: str) -> Iterator[Iterator[bytes]]:
-        """The content of a file as it streams by."""
+    def content(self, file_id: str, take: Callable[[Iterator[bytes]], None]) -> None:
+        """Hand over the content of a file as it streams by."""
         sdk = self._opened()
-        with self._translating(()), sdk.files.with_streaming_response.content(file_id) as response:
-            yield response.iter_bytes()
+
+        def receive() -> None:
+            with sdk.files.with_streaming_response.content(file_id) as response:
+                take(response.iter_bytes())
+
+        self._heard(receive)
 
     def _opened(self) -> OpenAI:
         with self._opening:
@@ -123,19 +126,15 @@ class Api:
                 self._sdk = sdk
             return self._sdk
 
-    @contextmanager
-    def _translating(self, private: Sequence[str]) -> Iterator[None]:
+    def _heard(self, act: Callable[[], T], private: Sequence[str] = ()) -> T:
         from openai import APIConnectionError, APIStatusError, OpenAIError  # noqa: PLC0415 - an extra
 
-        caught: OpenAIError | None = None
         try:
             with translating(_BACKEND):
-                yield
+                return act()
         except OpenAIError as error:
-            caught = error
-        if caught is None:
-            return
-        # outside the block, so that the SDK's error, which holds the request and its key, stays behind
+            caught: OpenAIError = error
+        # raised out here, so that the SDK's error, which holds the request and its key, is no context of ours
         if isinstance(caught, APIStatusError):
             self._raise_if_retired(caught.response, caught.code)
             raise_for(caught.response, _BACKEND, private)

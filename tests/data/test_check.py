@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from adaptkit.data import DataRules, Dataset, Finding, Problem, Record, Report, duplicates, ranges, reading
 from adaptkit.data.duplicates import HashLog
 from adaptkit.data.problems import ProblemList
+from adaptkit.data.records import turns_of
 from adaptkit.data.secrets import find_secrets, may_hold_secret
 from adaptkit.data.stats import Sample
 from adaptkit.errors import DataError
@@ -361,7 +362,8 @@ def test_rules_for_rich_rows_leave_plain_rows_alone(tmp_path: Path) -> None:
 
     def rule(record: Record) -> Iterator[Finding]:
         looked_at.append(record)
-        yield Finding("rich", "$", "it has an image.")
+        if any(isinstance(turn.content, tuple) for turn in turns_of(record)):
+            yield Finding("rich", "$", "it has an image.")
 
     plain = [chat(("user", f"{number}?"), ("assistant", "!")) for number in range(500)]
     image = [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]

@@ -94,6 +94,12 @@ def test_a_host_without_an_address_of_its_own_needs_one(profile: str) -> None:
         target("t", {"backend": "openai", "profile": profile, "model": "m"})
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_rate_is_a_number(number: float) -> None:
+    with pytest.raises(ConfigError, match="finite"):
+        target("t", {"backend": "openai", "model": "m", "learning_rate_multiplier": number})
+
+
 def test_labels_are_graded_only_inside_a_formula() -> None:
     label = {"type": "label_model", "name": "l", "model": "m", "input": [{"role": "user", "content": "?"}],
              "labels": ["a", "b"], "passing_labels": ["a"]}  # fmt: skip
@@ -219,7 +225,6 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 
 REFUSED: list[tuple[Callable[[], OpenAIConfig], str]] = [
     (lambda: config(learning_rate_multiplier=0.0), "learning_rate_multiplier = 0.0: OpenAI takes more than 0"),
-    (lambda: config(learning_rate_multiplier=float("nan")), "learning_rate_multiplier: not a number"),
     (lambda: config(method="dpo", beta=2.5), "beta = 2.5: OpenAI takes more than 0 and at most 2"),
     (lambda: config(metadata={"k" * 65: "v"}), "a key has at most 64"),
     (lambda: config(method="rft"), "grader: method = 'rft' needs one; OpenAI takes multi, python"),
@@ -240,6 +245,8 @@ REFUSED: list[tuple[Callable[[], OpenAIConfig], str]] = [
     (lambda: azure(name="release-1.2"), "name holds a dot"),
     (lambda: azure(name="n" * 19), "Azure takes 1 to 18"),
     (lambda: azure(wandb={"project": "p"}), "wandb: Azure has no such setting"),
+    (lambda: nebius(wandb={"project": "p"}), "wandb.api_key_env: Nebius wants the key"),
+    (lambda: config(wandb={"project": "p", "api_key_env": "K"}), "wandb.api_key_env: OpenAI has the key"),
     (lambda: mantle(name="n"), "name: Amazon Bedrock has no such setting"),
     (lambda: mantle(method="sft"), "method = 'sft': Amazon Bedrock has no such method; the nearest is rft"),
     (lambda: mantle(grader=CHECK), "grader.type = 'string_check': Amazon Bedrock takes lambda"),

@@ -390,6 +390,13 @@ def test_no_error_of_the_vendor_and_no_key_comes_through(service: FakeOpenAI, tm
     assert KEY.encode() not in pickle.dumps(caught.value)
 
 
+@pytest.mark.parametrize("job_id", ["", ".", "..", "../files", "a/b", "x?y=1#z"])
+def test_an_id_leads_nowhere_else(service: FakeOpenAI, tmp_path: Path, job_id: str) -> None:
+    with pytest.raises(NotFoundError):
+        adapter(config(service), tmp_path).poll(job_id)
+    assert {operation for operation, _ in service.wire.asked} <= {"poll"}
+
+
 def test_a_host_that_is_not_there(tmp_path: Path, service: FakeOpenAI) -> None:
     made = config(service)
     service.close()

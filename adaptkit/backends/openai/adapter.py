@@ -7,7 +7,6 @@ import threading
 import time
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from functools import cache, partial
 from pathlib import Path
@@ -106,11 +105,11 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
 
     def prepare(self, data: Dataset) -> Plan[OpenAIConfig]:
         """Refuse what the host cannot take, then check and convert."""
-        who = f"openai ({self.config.facts.says})"
+        who = f"the openai backend ({self.config.facts.says})"
         terms.refuse(who, asking.problems(self.config))
         plan = super().prepare(data)
         terms.refuse(who, list(asking.size_problems(self.config, plan.files)))
-        return replace(plan, request=self.request(plan.files))
+        return plan
 
     def request(self, files: Sequence[DataFile]) -> Mapping[str, Any]:
         """The body of the job, without files, tag and keys."""

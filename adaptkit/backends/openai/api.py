@@ -26,7 +26,13 @@ import httpx2
 import msgspec
 
 from adaptkit.backends.openai.profiles import CLOSED, Profile
-from adaptkit.errors import BackendRetiredError, MissingDependencyError, ServiceError
+from adaptkit.errors import (
+    AdaptkitError,
+    BackendRetiredError,
+    MissingDependencyError,
+    NotFoundError,
+    ServiceError,
+)
 from adaptkit.http import key_from, raise_for, translating
 
 if TYPE_CHECKING:
@@ -132,6 +138,11 @@ class Api:
         try:
             with translating(_BACKEND):
                 return act()
+        except AdaptkitError:
+            raise
+        except ValueError as error:  # before anything was sent
+            message = f"{self._host.says} has no such thing, for its id is none: {error}"
+            raise NotFoundError(message, backend=_BACKEND) from None
         except OpenAIError as error:
             caught: OpenAIError = error
         # raised out here, so that the SDK's error, which holds the request and its key, is no context of ours

@@ -170,8 +170,6 @@ def _bounds(config: OpenAIConfig, host: Profile) -> Iterator[str]:
         low, high, above = host.bounds[name]
         if (low is not None and (value <= low if above else value < low)) or (high is not None and value > high):
             yield f"{name} = {value}: {host.says} takes {_range(low, high, above)}"
-        elif value != value:  # noqa: PLR0124 - not a number
-            yield f"{name}: not a number"
 
 
 def _range(low: float | None, high: float | None, above: str) -> str:
@@ -201,6 +199,12 @@ def _together(config: OpenAIConfig, host: Profile) -> Iterator[str]:
         yield 'weights: say "lora" or "full"; the host\'s own default is full, which costs more'
     if config.weights == "full":
         yield from (f'{name}: it is for weights = "lora"; leave it out' for name in _LORA if getattr(config, name))
+    if config.wandb is not None and host.wandb_key is not (config.wandb.api_key_env is not None):
+        yield f"wandb.api_key_env: {host.says} " + (
+            "wants the key of Weights & Biases with each job; name its variable"
+            if host.wandb_key
+            else "has the key of Weights & Biases in its own settings; leave it out"
+        )
     if config.method != "rft":
         return
     if config.grader is None:

@@ -17,6 +17,7 @@ __all__ = ["AzureDeploy", "OpenAIConfig", "Wandb"]
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Auto = Literal["auto"]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 Url = Annotated[str, AfterValidator(checked_url)]
 _Part = Annotated[str, Field(pattern=r"^[\w.()-]{1,90}$")]
 
@@ -111,20 +112,20 @@ class OpenAIConfig(BackendConfig):
     weights: Literal["lora", "full"] | None = None
     epochs: int | Auto | None = None
     batch_size: int | Auto | None = None
-    learning_rate: float | None = None
-    learning_rate_multiplier: float | Auto | None = None
+    learning_rate: Number | None = None
+    learning_rate_multiplier: Number | Auto | None = None
     rank: int | None = None
-    alpha: float | None = None
-    dropout: float | None = None
+    alpha: Number | None = None
+    dropout: Number | None = None
     max_length: int | None = None
-    warmup: float | None = None
-    weight_decay: float | None = None
-    max_grad_norm: float | None = None
+    warmup: Number | None = None
+    weight_decay: Number | None = None
+    max_grad_norm: Number | None = None
     packing: bool | None = None
-    beta: float | Auto | None = None
+    beta: Number | Auto | None = None
     grader: Grader | None = None
     reasoning_effort: Literal["default", "low", "medium", "high"] | None = None
-    compute_multiplier: float | Auto | None = None
+    compute_multiplier: Number | Auto | None = None
     eval_interval: int | Auto | None = None
     eval_samples: int | Auto | None = None
     validation: LocalPath | None = None

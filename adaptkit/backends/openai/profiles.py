@@ -66,12 +66,13 @@ class Profile:
         auto: Whether ``"auto"`` is a value.
         name_length: Longest ``name``; 0 where there is none.
         name_dots: Whether a name may hold dots.
+        wandb_key: Whether the key of Weights & Biases goes with each job.
         graders: Kinds of graders.
         fewest, most: Rows of training data by method.
         most_validation: Rows of RFT's validation data.
         rft_validation: Whether RFT needs validation data.
-        whole: Largest file that is sent in one request, bytes.
-        largest: Largest file, bytes; what is beyond `whole` goes in parts.
+        whole: Largest file that is sent in one request, bytes; what is larger goes in parts. ``None`` for any.
+        largest: Largest file, bytes.
         vision: Start of the ids of models that learn from images, ``None`` where any may, empty where none does.
         most_images: Images in an example.
         guarantee: What holds when the answer to a submission is lost.
@@ -90,12 +91,13 @@ class Profile:
     auto: bool = True
     name_length: int = 64
     name_dots: bool = True
+    wandb_key: bool = False
     graders: frozenset[str] = _GRADERS
     fewest: Mapping[str, int] = field(default_factory=dict)
     most: Mapping[str, int] = field(default_factory=dict)
     most_validation: int | None = None
     rft_validation: bool = False
-    whole: int = 512_000_000
+    whole: int | None = None
     largest: int | None = None
     vision: tuple[str, ...] | None = None
     most_images: int | None = None
@@ -121,6 +123,7 @@ PROFILES: Mapping[str, Profile] = {
         most={"rft": 50_000},
         most_validation=1_000,
         rft_validation=True,
+        whole=512_000_000,
         largest=8_000_000_000,
         vision=("gpt-4o-2024-08-06", "ft:gpt-4o-2024-08-06"),
         most_images=10,
@@ -152,8 +155,8 @@ PROFILES: Mapping[str, Profile] = {
         bounds=_NEBIUS_BOUNDS,
         auto=False,
         name_length=37,  # of 64, since the tag goes there too
+        wandb_key=True,
         graders=frozenset(),
-        whole=5_000_000_000,
         largest=5_000_000_000,
         vision=(),
         tag_in="suffix",

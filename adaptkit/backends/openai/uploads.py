@@ -43,13 +43,13 @@ class _Begun(msgspec.Struct):
     parts: list[str] = []
 
 
-def upload(api: Api, file: DataFile, whole: int, folder: Path, account: str) -> str:
+def upload(api: Api, file: DataFile, whole: int | None, folder: Path, account: str) -> str:
     """Send a file; gives its id.
 
     Args:
         api: The host.
         file: What to send.
-        whole: Largest file that goes in one request, bytes.
+        whole: Largest file that goes in one request, bytes; ``None`` for any.
         folder: Where what is known of unfinished uploads lies; made if it is needed.
         account: Whose they are.
 
@@ -63,7 +63,7 @@ def upload(api: Api, file: DataFile, whole: int, folder: Path, account: str) -> 
         if written.sha256 != file.sha256:
             raise DataError(f"the {file.purpose} data changed after the plan was made; plan again")
         name = f"{file.purpose}-{file.sha256[:16]}.jsonl"
-        if file.size <= whole:
+        if whole is None or file.size <= whole:
             made = api.ask(
                 lambda sdk: sdk.files.with_raw_response.create(file=(name, content, _MIME), purpose="fine-tune")
             )

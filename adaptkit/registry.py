@@ -24,6 +24,7 @@ GROUP = "adaptkit.backends"
 
 _BUILT_IN = {
     "lora": "adaptkit.backends.lora:LoraAdapter",
+    "openai": "adaptkit.backends.openai:OpenAIAdapter",
     "prompt": "adaptkit.backends.prompt:PromptAdapter",
     "scripted": "adaptkit.testing.scripted:ScriptedAdapter",
 }

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from adaptkit.adapter import BackendConfig
+from adaptkit.backends.openai import OpenAIConfig
+from adaptkit.testing import FakeOpenAI
 from adaptkit.testing.wire import Jobs, Wire
 
 #: The key that fakes accept, and which must come out nowhere.
@@ -29,3 +31,25 @@ class Host:
 
 
 HOSTS: list[Host] = []
+
+
+def _openai(fake: Fake) -> BackendConfig:
+    assert isinstance(fake, FakeOpenAI)
+    return OpenAIConfig(profile="openai", base_url=fake.url, model=fake.base, epochs=2)
+
+
+def _azure(fake: Fake) -> BackendConfig:
+    assert isinstance(fake, FakeOpenAI)
+    return OpenAIConfig(profile="azure", base_url=fake.url, model=fake.base, training_type="GlobalStandard")
+
+
+def _nebius(fake: Fake) -> BackendConfig:
+    assert isinstance(fake, FakeOpenAI)
+    return OpenAIConfig(profile="nebius", base_url=fake.url, model=fake.base, weights="lora", rank=8)
+
+
+HOSTS += [
+    Host("openai", lambda: FakeOpenAI(KEY), _openai, {"OPENAI_API_KEY": KEY}),
+    Host("openai-azure", lambda: FakeOpenAI(KEY, "azure"), _azure, {"AZURE_OPENAI_API_KEY": KEY}),
+    Host("openai-nebius", lambda: FakeOpenAI(KEY, "nebius"), _nebius, {"NEBIUS_API_KEY": KEY}),
+]

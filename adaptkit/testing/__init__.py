@@ -13,13 +13,20 @@ assert service.jobs_per_tag() == {service.jobs()[0].tag: 1}
 ```
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from adaptkit.testing.clock import FakeClock
 from adaptkit.testing.remote import RemoteDeployment, RemoteJob
 from adaptkit.testing.scripted import ScriptedAdapter, ScriptedConfig, ScriptedDeploy
 from adaptkit.testing.service import FaultName, RequestKind, ScriptedService
 
+if TYPE_CHECKING:
+    from adaptkit.testing.fireworks import FakeFireworks
+
 __all__ = [
     "FakeClock",
+    "FakeFireworks",
     "FaultName",
     "RemoteDeployment",
     "RemoteJob",
@@ -29,3 +36,14 @@ __all__ = [
     "ScriptedDeploy",
     "ScriptedService",
 ]
+
+#: Fakes of the hosts, loaded when they are asked for.
+_FAKES = {
+    "FakeFireworks": "adaptkit.testing.fireworks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FAKES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_FAKES[name]), name)

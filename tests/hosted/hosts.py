@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from adaptkit.adapter import BackendConfig
+from adaptkit.backends.fireworks import FireworksConfig
+from adaptkit.testing import FakeFireworks
 from adaptkit.testing.wire import Jobs, Wire
 
 #: The key that fakes accept, and which must come out nowhere.
@@ -28,4 +30,20 @@ class Host:
     environment: dict[str, str]
 
 
+def _fireworks(**settings: object) -> Callable[[Fake], BackendConfig]:
+    def config(fake: Fake) -> BackendConfig:
+        chosen: dict[str, object] = {"account": "acme", "model": FakeFireworks.BASE, "storage": (), **settings}
+        return FireworksConfig(base_url=fake.wire.url, **chosen)  # type: ignore[arg-type]
+
+    return config
+
+
+_EVALUATOR = "accounts/acme/evaluators/exact"
+
 HOSTS: list[Host] = []
+
+HOSTS += [
+    Host("fireworks", lambda: FakeFireworks(KEY), _fireworks(), {"FIREWORKS_API_KEY": KEY}),
+    Host("fireworks-rft", lambda: FakeFireworks(KEY), _fireworks(method="rft", evaluator=_EVALUATOR),
+         {"FIREWORKS_API_KEY": KEY}),
+]  # fmt: skip

@@ -53,7 +53,7 @@ class FakeFireworks:
         models: What the service says of models, by full name; a base model is there from the start.
         deployments: What the service says of deployments, by id.
         files: Files of every tuned model, by name.
-        looks: How often a new dataset is looked at before it is ready.
+        looks: How often a new dataset is looked at, after its upload, before it is ready.
         starts: How often a new deployment is looked at before it is ready.
         refusal: Words with which the service refuses data; ``None`` to take it.
         failure: Words of jobs that fail.
@@ -74,7 +74,7 @@ class FakeFireworks:
             "adapter_config.json": b'{"peft_type": "LORA", "r": 16}',
             "adapter_model.safetensors": struct.pack("<Q", len(_HEADER)) + _HEADER + b"\0\0\0\0",
         }
-        self.looks, self.starts, self.answers_undeployed = 1, 1, False
+        self.looks, self.starts, self.answers_undeployed = 0, 1, False
         self.refusal: str | None = None
         self.failure = "the training data ran out of room"
         self.changes: dict[str, Any] = {}

@@ -30,20 +30,10 @@ class Host:
     environment: dict[str, str]
 
 
-def _fireworks(**settings: object) -> Callable[[Fake], BackendConfig]:
-    def config(fake: Fake) -> BackendConfig:
-        chosen: dict[str, object] = {"account": "acme", "model": FakeFireworks.BASE, "storage": (), **settings}
-        return FireworksConfig(base_url=fake.wire.url, **chosen)  # type: ignore[arg-type]
+def _fireworks(fake: Fake) -> BackendConfig:
+    return FireworksConfig(account="acme", model=FakeFireworks.BASE, base_url=fake.wire.url, storage=())
 
-    return config
-
-
-_EVALUATOR = "accounts/acme/evaluators/exact"
 
 HOSTS: list[Host] = []
 
-HOSTS += [
-    Host("fireworks", lambda: FakeFireworks(KEY), _fireworks(), {"FIREWORKS_API_KEY": KEY}),
-    Host("fireworks-rft", lambda: FakeFireworks(KEY), _fireworks(method="rft", evaluator=_EVALUATOR),
-         {"FIREWORKS_API_KEY": KEY}),
-]  # fmt: skip
+HOSTS += [Host("fireworks", lambda: FakeFireworks(KEY), _fireworks, {"FIREWORKS_API_KEY": KEY})]

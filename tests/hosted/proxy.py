@@ -50,5 +50,7 @@ class LosingProxy:
                         side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     break
                 near.sendall(data)
-        near.close()
-        far.close()
+        for side in (near, far):
+            with contextlib.suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)  # the other thread still reads, and would keep it open
+            side.close()

@@ -115,7 +115,7 @@ class FireworksConfig(BackendConfig):
         validation: File of held-out examples, for ``sft`` and ``rft``.
         eval_auto_carveout: Whether the host takes held-out examples from the training data instead.
         early_stop: Whether ``sft`` ends when the loss on held-out examples gets no better.
-        is_turbo: The host's faster and dearer mode of ``sft``.
+        is_turbo: The host's turbo mode of ``sft``.
         region: Where to train, such as ``EU_FRANKFURT_1``.
         loss: Of ``dpo``: ``DPO`` (unless said otherwise) or ``ORPO``. Of ``rft``: ``GRPO`` (unless said otherwise),
             ``DAPO`` or ``GSPO_TOKEN``.
@@ -195,7 +195,7 @@ _ONLY: Mapping[str, tuple[tuple[Method, ...], str]] = {
     "validation": (("sft", "rft"), "the host takes no held-out data for it; score the model with adaptkit instead"),
     "eval_auto_carveout": (("sft", "rft"), "the host takes no held-out data for it"),
     "early_stop": (("sft",), "choose epochs"),
-    "is_turbo": (("sft",), "there is no faster mode of it"),
+    "is_turbo": (("sft",), "there is no such mode of it"),
     "loss": (("dpo", "rft"), "sft has one loss"),
     "beta": (("dpo",), "of rft the nearest is kl_beta"),
     "kl_beta": (("rft",), "of dpo the nearest is beta"),
@@ -217,7 +217,7 @@ def problems(config: FireworksConfig) -> Iterator[str]:
     if config.weights == "full" and config.warm_start_from is not None:
         yield 'warm_start_from: goes on from a LoRA, which is trained with weights = "lora"'
     if config.method == "rft" and config.evaluator is None:
-        yield "evaluator: rft needs one; it is made in Fireworks' console and named accounts/<account>/evaluators/…"
+        yield "evaluator: rft needs one, made at Fireworks beforehand and named accounts/<account>/evaluators/…"
     if config.loss is not None and config.loss not in LOSSES.get(config.method, (config.loss,)):
         yield f"loss: method = {config.method} takes {' or '.join(LOSSES[config.method])}, not {config.loss}"
     if config.beta is not None and config.sent_loss == "ORPO":

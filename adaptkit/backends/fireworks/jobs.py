@@ -58,8 +58,7 @@ STATES: Mapping[str, Status] = {
 }
 _NOTES: Mapping[str, str] = {
     "JOB_STATE_EARLY_STOPPED": "it stopped early, as the loss on held-out examples got no better; the model is whole",
-    "JOB_STATE_PAUSED": "Fireworks has paused it, mostly because the account is suspended; look at the console, which "
-    "can resume it",
+    "JOB_STATE_PAUSED": "Fireworks has paused it, mostly because the account is suspended; look at its console",
     "JOB_STATE_DELETING": "somebody is deleting it at Fireworks",
     "JOB_STATE_DELETED": "somebody has deleted it at Fireworks; no more will be heard of it",
 }

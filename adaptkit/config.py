@@ -183,7 +183,9 @@ def target(name: str, table: object, *, base: Path | None = None) -> BackendConf
         for mistake in error.errors(include_url=False, include_input=False, include_context=False):
             key = ".".join(map(str, mistake["loc"]))
             if mistake["type"] == "extra_forbidden":
-                lines.append(f"[targets.{name}] {key}: the {backend} backend has no such field.{nearest(key, known)}")
+                said = config_type.instead.get(key)
+                hint = f" {said}" if said else nearest(key, known)
+                lines.append(f"[targets.{name}] {key}: the {backend} backend has no such field.{hint}")
             else:
                 lines.append(f"[targets.{name}] {key}: {mistake['msg']}")
         raise ConfigError("\n".join(lines)) from None

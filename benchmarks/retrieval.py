@@ -2,10 +2,10 @@
 
     python benchmarks/retrieval.py [--passages 20000]
 
-The set (benchmarks/retrieval.jsonl) holds ten short texts of a shop's handbook in each of twelve languages, and for each
-text a question as a customer would type it: other word forms, compounds taken apart, tone marks left out. All texts of
-all languages lie in one index. A question is right where its text is among the first k. In the baselines the question's
-words (or, with trigrams, all its runs of three) are looked for with OR and ranked by bm25, as ours are.
+The set (benchmarks/retrieval.jsonl) holds ten short texts of a shop's handbook in each of twelve languages, and for
+each text a question as a customer would type it: other word forms, compounds taken apart, tone marks left out. All
+texts of all languages lie in one index. A question is right where its text is among the first k. In the baselines the
+question's words (or, with trigrams, all its runs of three) are looked for with OR and ranked by bm25, as ours are.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from adaptkit.errors import ConfigError
 from adaptkit.retrieval.documents import Document
 from adaptkit.retrieval.terms import characters
 
-__all__ = ["BYTES_PER_TOKEN", "Chunk", "Chunking", "estimated_tokens"]
+__all__ = ["BYTES_PER_TOKEN", "Chunk", "Chunking", "estimated_tokens", "in_context"]
 
 #: As everywhere in adaptkit: right within a fifth or so for English, further off elsewhere.
 BYTES_PER_TOKEN = 4
@@ -37,6 +37,11 @@ _Span: TypeAlias = tuple[int, int]
 def estimated_tokens(text: str) -> int:
     """About how many tokens a model reads in a text."""
     return -(-_bytes(text) // BYTES_PER_TOKEN)
+
+
+def in_context(context: str, text: str) -> str:
+    """A passage below its headings, as it is searched and read: without them it often doesn't say what it is about."""
+    return f"{context}\n\n{text}" if context else text
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,17 @@ import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Self
 
 from adaptkit.errors import RetrievalError
 from adaptkit.journal.shared import Shared
-from adaptkit.retrieval.chunks import Chunking
+from adaptkit.retrieval.chunks import Chunking, in_context
 from adaptkit.retrieval.documents import Document
 from adaptkit.retrieval.fusion import fuse
 from adaptkit.retrieval.indexing import IndexedPassage, Vector, embedded, update
 from adaptkit.retrieval.protocol import Changes, Embedder, Passage
 from adaptkit.retrieval.term_table import TermTable, require_fts5
-from adaptkit.retrieval.terms import terms_of
+from adaptkit.retrieval.terms import Terms, terms_of
 
 __all__ = ["MOST_VECTORS", "Fts5Retriever"]
 
@@ -196,7 +195,7 @@ class _Store:
     def _remove(self, document: str) -> None:
         rows = self._run("SELECT id, context, text FROM passages WHERE document = ?", (document,)).fetchall()
         for passage, context, text in rows:
-            self._terms.remove(passage, terms_of(_whole(context, text)))
+            self._terms.remove(passage, terms_of(in_context(context, text)))
         self._run("DELETE FROM passages WHERE document = ?", (document,))
         self._run("DELETE FROM documents WHERE id = ?", (document,))
 
@@ -222,8 +221,12 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
         raise RetrievalError(f"{path} is an index of format {version}, and this adaptkit knows {_FORMAT}: name another")
     terms = TermTable(connection)
     if not terms.current():
-        passages = connection.execute("SELECT id, context, text FROM passages")
-        terms.create((passage, terms_of(_whole(context, text))) for passage, context, text in passages)
+        terms.create(_all_terms(connection))
+
+
+def _all_terms(connection: sqlite3.Connection) -> Iterator[tuple[int, Terms]]:
+    for passage, context, text in connection.execute("SELECT id, context, text FROM passages"):
+        yield passage, terms_of(in_context(context, text))
 
 
 def _nearest(connection: sqlite3.Connection, embedder: str, vector: Vector, k: int) -> list[int]:
@@ -242,12 +245,16 @@ def _passage(connection: sqlite3.Connection, passage: int, score: float) -> Pass
     return Passage(text, document, score, position, context)
 
 
-def _whole(context: str, text: str) -> str:
-    return f"{context}\n\n{text}" if context else text
-
-
 def _create(path: str) -> None:
+    """Make an empty file that only its owner can read.
+
+    Raises:
+        RetrievalError: its folder is not there, or not ours.
+    """
     if path == ":memory:":
         return
-    with suppress(FileExistsError):
-        os.close(os.open(Path(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise RetrievalError(f"the index {path} cannot be made: {error.strerror}; name another place") from error

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Protocol
 
 import msgspec
 
 from adaptkit.errors import DataError, RetrievalError
-from adaptkit.retrieval.chunks import Chunk, Chunking
+from adaptkit.retrieval.chunks import Chunk, Chunking, in_context
 from adaptkit.retrieval.documents import Document
 from adaptkit.retrieval.protocol import Changes, Embedder
 from adaptkit.retrieval.terms import Terms, terms_of
@@ -71,6 +70,7 @@ def update(
         RetrievalError: the embedder did not give what it should.
     """
     settings = f"{chunking.tokens}/{chunking.overlap}/{embedder.name if embedder else ''}".encode()
+    waiting = _Waiting(store, embedder)
     added = changed = unchanged = 0
     for document in documents:
         digest = _digest(document, settings)
@@ -80,10 +80,40 @@ def update(
         if known == digest:
             unchanged += 1
             continue
-        store.replace(document.id, digest, _passages(chunking.chunks(document), embedder))
+        waiting.add(document.id, digest, list(chunking.chunks(document)))
         added, changed = added + (known is None), changed + (known is not None)
+    waiting.flush()
     removed = store.sweep() if sweep else 0
     return Changes(added=added, changed=changed, unchanged=unchanged, removed=removed, passages=store.passages())
+
+
+class _Waiting:
+    """Documents on their way into a store, so many together that an embedder has something to do."""
+
+    def __init__(self, store: Store, embedder: Embedder | None) -> None:
+        self._store, self._embedder = store, embedder
+        self._documents: list[tuple[str, bytes, list[Chunk]]] = []
+
+    def add(self, document: str, digest: bytes, chunks: list[Chunk]) -> None:
+        self._documents.append((document, digest, chunks))
+        if sum(len(chunks) for _, _, chunks in self._documents) >= _TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        texts = [in_context(chunk.context, chunk.text) for _, _, chunks in self._documents for chunk in chunks]
+        vectors = self._vectors(texts)
+        for document, digest, chunks in self._documents:
+            passages = [
+                IndexedPassage(chunk, terms_of(in_context(chunk.context, chunk.text)), next(vectors))
+                for chunk in chunks
+            ]
+            self._store.replace(document, digest, passages)
+        self._documents.clear()
+
+    def _vectors(self, texts: Sequence[str]) -> Iterator[Vector | None]:
+        for start in range(0, len(texts), _TOGETHER):
+            some = texts[start : start + _TOGETHER]
+            yield from embedded(self._embedder, some) if self._embedder else [None] * len(some)
 
 
 def embedded(embedder: Embedder, texts: Sequence[str]) -> list[Vector]:
@@ -106,14 +136,6 @@ def _unit(vector: Vector, embedder: Embedder) -> Vector:
     if not 0 < length < float("inf"):
         raise RetrievalError(f"the embedder {embedder.name} gave a vector that is 0 or not finite")
     return tuple(value / length for value in vector)
-
-
-def _passages(chunks: Iterator[Chunk], embedder: Embedder | None) -> Iterator[IndexedPassage]:
-    while some := list(islice(chunks, _TOGETHER)):
-        texts = [f"{chunk.context}\n\n{chunk.text}" if chunk.context else chunk.text for chunk in some]
-        vectors: Sequence[Vector | None] = embedded(embedder, texts) if embedder else [None] * len(some)
-        for chunk, text, vector in zip(some, texts, vectors, strict=True):
-            yield IndexedPassage(chunk, terms_of(text), vector)
 
 
 def _digest(document: Document, settings: bytes) -> bytes:

@@ -27,6 +27,7 @@ from adaptkit.retrieval.terms import terms_to_find
 
 try:
     import psycopg
+    import psycopg.sql
 
     from adaptkit.journal.postgres import Connection, connect, reason
 except ImportError:
@@ -237,7 +238,7 @@ class _Store:
         statement = psycopg.sql.SQL(
             "CREATE INDEX {} ON adaptkit_vectors USING hnsw ((vector::vector({})) vector_cosine_ops) "
             "WHERE collection = {} AND embedder = {}"
-        ).format(psycopg.sql.Identifier(name), psycopg.sql.Literal(numbers), *map(psycopg.sql.Literal, kind[:2]))
+        ).format(psycopg.sql.Identifier(name), numbers, *map(psycopg.sql.Literal, kind[:2]))
         self._connection.execute(statement)
 
     def sweep(self) -> int:
@@ -331,12 +332,16 @@ def _rarest(connection: Connection, collection: str, asked: Sequence[tuple[str, 
 
 def _nearest(connection: Connection, collection: str, embedder: str, vector: Vector, k: int) -> list[int]:
     """Passages by cosine, from the nearest."""
-    statement = psycopg.sql.SQL(
+    connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", (str(min(k, 1000)),))
+    return [int(passage) for (passage,) in connection.execute(_neighbours(collection, embedder, vector, k))]
+
+
+def _neighbours(collection: str, embedder: str, vector: Vector, k: int) -> psycopg.sql.Composed:
+    """Literals, because only those let the planner see that the index of these vectors will do."""
+    return psycopg.sql.SQL(
         "SELECT passage FROM adaptkit_vectors WHERE collection = {} AND embedder = {} "
-        "ORDER BY vector::vector({}) <=> {}::vector({}) LIMIT {}"
-    ).format(*map(psycopg.sql.Literal, (collection, embedder, len(vector), _literal(vector), len(vector), k)))
-    connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", (str(min(max(k, 40), 1000)),))
-    return [int(passage) for (passage,) in connection.execute(statement)]
+        "ORDER BY vector::vector({numbers}) <=> {}::vector({numbers}) LIMIT {}"
+    ).format(*map(psycopg.sql.Literal, (collection, embedder, _literal(vector), k)), numbers=len(vector))
 
 
 def _passages(connection: Connection, found: Sequence[tuple[int, float]]) -> list[Passage]:

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from adaptkit.retrieval.chunks import in_context
 from adaptkit.retrieval.documents import Document
 
 __all__ = ["Changes", "DocumentIndex", "Embedder", "Passage", "Retriever"]
@@ -31,8 +32,8 @@ class Passage(msgspec.Struct, frozen=True):
     context: str = ""
 
     def __str__(self) -> str:
-        """What a model should read: a passage without its headings often doesn't say what it is about."""
-        return f"{self.context}\n\n{self.text}" if self.context else self.text
+        """What a model should read: the passage below its headings."""
+        return in_context(self.context, self.text)
 
 
 @runtime_checkable

@@ -43,7 +43,7 @@ class TermTable:
 
     def current(self) -> bool:
         """Whether the terms are those that this process makes."""
-        return bool(self._run("SELECT version FROM terms_made_by").fetchone() == (_MADE_BY,))
+        return self._run("SELECT version FROM terms_made_by").fetchall() == [(_MADE_BY,)]
 
     def add(self, number: int | None, terms: Terms) -> None:
         """Put a text in."""

@@ -51,7 +51,7 @@ def test_a_passage_tells_where_it_stands(index):
     assert passage.context == "Handbook › Parcels › Customs"
     assert text[passage.position :].startswith(passage.text)
     assert str(passage) == f"{passage.context}\n\n{passage.text}"
-    assert passage.score > 0 or index.search("customs", 1)
+    assert passage.score > 0
 
 
 def test_headings_are_found_too(index):

@@ -1,6 +1,5 @@
 """Terms: what is a word in which script, and what may be looked for."""
 
-import sqlite3
 import unicodedata
 
 import pytest
@@ -12,16 +11,22 @@ from adaptkit.retrieval.terms import characters, terms_of, terms_to_find
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 #: What FTS5, SQL and tsquery would take for syntax.
+operators = [
+    *"\"'*^(){}:+-%_|&!\\水 ",
+    "NEAR",
+    "NEAR(",
+    "AND",
+    "OR",
+    "NOT",
+    "words",
+    "parts",
+    "words:",
+    "terms",
+    "rank",
+]
 syntax = st.lists(
-    st.sampled_from(
-        [
-            '"', "'", "*", "^", "(", ")", "{", "}", ":", "+", "-", "NEAR", "NEAR(", "AND", "OR", "NOT", "words", "parts",
-            "words:", "terms", "rank", "''", '""', ";--", "\\", "%", "_", "|", "&", "!", "<->", ":A", "parcel", "水", " ",
-            "\u2028", "\u0301", "\u17d2",
-        ]
-    ),
-    max_size=12,
-).map("".join)  # fmt: skip
+    st.sampled_from([*operators, "''", '""', ";--", "<->", ":A", "parcel", "\u2028", "\u0301", "\u17d2"]), max_size=12
+).map("".join)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +65,6 @@ def test_parts_are_bare_words_and_pieces_of_them():
     assert terms_of("Ọkọ̀").parts == ["oko"]
     assert terms_of("Pakete").parts == ["pakete", "pake", "aket", "kete"]
     assert "طلب" in terms_of("الطلب").parts
-    assert "இல" not in terms_of("தமிழ்").parts
     assert terms_of("ɗaki").parts == ["daki"]
 
 
@@ -116,7 +120,3 @@ def test_an_operator_is_a_word_like_any_other(three):
     assert [passage.source for passage in three.search("kind NOT nothing")] == ["c"]
     assert [passage.source for passage in three.search("parts : parcel*")] == ["a"]
     assert three.search('"') == []
-
-
-def test_python_can_do_what_is_asked_of_it():
-    assert sqlite3.sqlite_version_info >= (3, 9)

@@ -90,5 +90,5 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=AVAILABLE[:1])
 def docs(session: nox.Session) -> None:
     """Build the documentation; a broken link or reference is an error."""
-    session.install("-q", *CONSTRAINED, "sphinx>=8.1", "myst-parser>=4", "furo>=2025.7", "-e", ".[cli]")
+    session.install("-q", *CONSTRAINED, "sphinx>=8.1", "myst-parser>=4", "furo>=2025.7", "-e", ".[cli,postgres]")
     session.run("sphinx-build", "-q", "-n", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")

@@ -40,16 +40,16 @@ class SimilarExamples:
         require_fts5(self._connection)
         self._rows: list[Conversation] = []
         self._answers: list[bytes] = []
-        terms = TermTable(self._connection)
+        self._terms = TermTable(self._connection)
         self._connection.execute("BEGIN")
-        terms.create()
+        self._terms.create()
         seen: set[bytes] = set()
         for turns in conversations:
             question, row = question_of(turns), digest(turns)
             if row in seen or digest(question) in apart:
                 continue
             seen.add(row)
-            terms.add(len(self._rows), terms_of(_text(question)))
+            self._terms.add(len(self._rows), terms_of(_text(question)))
             self._rows.append(turns)
             self._answers.append(digest(turns[-1:]))
         self._connection.execute("COMMIT")
@@ -84,7 +84,7 @@ class SimilarExamples:
             return ()
         text = question if isinstance(question, str) else _text(question)
         with self._lock:
-            found = TermTable(self._connection).find(text, k * _WIDER if spread else k)
+            found = self._terms.find(text, k * _WIDER if spread else k)
         ranked = [number for number, _ in found]
         if spread:
             ranked = self._dealt(ranked)

@@ -11,7 +11,7 @@ import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Self
+from typing import Literal, Self
 
 from adaptkit.errors import RetrievalError
 from adaptkit.journal.shared import Shared
@@ -65,8 +65,8 @@ class Fts5Retriever:
             self._connect, lambda: RetrievalError(f"the index {self._path} has been closed: open it again to go on")
         )
         try:
-            with self._transaction() as connection:
-                _prepare(connection, self._path)
+            with self._transaction("IMMEDIATE") as connection:
+                _prepare(connection, self._terms, self._path)
         except BaseException:
             self._shared.close()
             raise
@@ -101,8 +101,8 @@ class Fts5Retriever:
             raise ValueError(f"k = {k}: at least one passage must be asked for")
         # before the connection is held: it may take long
         asked = (self._embedder.name, embedded(self._embedder, [question])[0]) if self._embedder else None
-        with self._said_clearly(), self._shared.use() as connection:
-            found = TermTable(connection).find(question, max(k, _FUSED) if asked else k)
+        with self._transaction("DEFERRED") as connection:  # one state of the documents throughout
+            found = self._terms.find(question, max(k, _FUSED) if asked else k)
             if asked:
                 near = _nearest(connection, *asked, max(k, _FUSED))
                 found = fuse([passage for passage, _ in found], near)[:k]
@@ -113,8 +113,10 @@ class Fts5Retriever:
         self._shared.close()
 
     def _update(self, documents: Iterable[Document], *, sweep: bool) -> Changes:
-        with self._transaction() as connection:
-            changes = update(_Store(connection, self._embedder), documents, self._chunking, self._embedder, sweep=sweep)
+        with self._transaction("IMMEDIATE") as connection:
+            _renew(connection, self._terms)
+            store = _Store(connection, self._terms, self._embedder)
+            changes = update(store, documents, self._chunking, self._embedder, sweep=sweep)
             if self._embedder and changes.passages > MOST_VECTORS:
                 raise RetrievalError(
                     f"{changes.passages:,} passages are too many to compare their vectors one by one (up to "
@@ -129,16 +131,17 @@ class Fts5Retriever:
             connection.execute("PRAGMA trusted_schema = OFF")  # a file is input like any other
             connection.execute("PRAGMA cell_size_check = ON")
             require_fts5(connection)
+            self._terms = TermTable(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, kind: Literal["DEFERRED", "IMMEDIATE"]) -> Iterator[sqlite3.Connection]:
         with self._said_clearly(), self._shared.use() as connection:
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                connection.execute(f"BEGIN {kind}")
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
@@ -160,8 +163,8 @@ class Fts5Retriever:
 class _Store:
     """`Store` over one connection in a transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, embedder: Embedder | None) -> None:
-        self._run, self._terms = connection.execute, TermTable(connection)
+    def __init__(self, connection: sqlite3.Connection, terms: TermTable, embedder: Embedder | None) -> None:
+        self._run, self._terms = connection.execute, terms
         self._embedder = embedder.name if embedder else None
         self._run("CREATE TEMP TABLE IF NOT EXISTS wanted (id TEXT PRIMARY KEY) WITHOUT ROWID")
         self._run("DELETE FROM wanted")
@@ -200,7 +203,7 @@ class _Store:
         self._run("DELETE FROM documents WHERE id = ?", (document,))
 
 
-def _prepare(connection: sqlite3.Connection, path: str) -> None:
+def _prepare(connection: sqlite3.Connection, terms: TermTable, path: str) -> None:
     """Make the tables, or see that they are ours.
 
     Raises:
@@ -210,7 +213,7 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
     if not application and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         for statement in _SCHEMA.split(";"):
             connection.execute(statement)
-        TermTable(connection).create()
+        terms.create()
         connection.execute(f"PRAGMA application_id = {_APPLICATION}")
         connection.execute(f"PRAGMA user_version = {_FORMAT}")
         return
@@ -219,7 +222,11 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != _FORMAT:
         raise RetrievalError(f"{path} is an index of format {version}, and this adaptkit knows {_FORMAT}: name another")
-    terms = TermTable(connection)
+    _renew(connection, terms)
+
+
+def _renew(connection: sqlite3.Connection, terms: TermTable) -> None:
+    """Make the terms anew from the passages, where another edition made them."""
     if not terms.current():
         terms.create(_all_terms(connection))
 

@@ -22,17 +22,25 @@ _MADE_BY = f"{VERSION}/{unicodedata.unidata_version}"
 _WEIGHTS = (1.0, 0.3)
 #: Texts that a question's terms may touch, from the rarest term on: bounds the work of a question, and leaves out the
 #: words that say nothing, in any language.
-_LOOKED_AT = 20_000
+_LOOKED_AT = 10_000
+_MOST_COUNTS = 20_000  # terms whose number of texts is remembered
 
 
 class TermTable:
-    """The tables ``terms`` and ``terms_made_by`` of a connection."""
+    """The tables ``terms`` and ``terms_made_by`` of a connection; one thread at a time.
+
+    Keep one for as long as the connection: it remembers how common terms are, which takes longest to find out.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._run = connection.execute
+        self._counts: dict[str, list[tuple[str, int]]] = {}
+        self._version = -1  # of the file, which others may have changed
 
     def create(self, filled: Iterable[tuple[int, Terms]] = ()) -> None:
         """Make the tables, anew if they are there, and fill them."""
+        self._counts.clear()
+        self._run("DROP TABLE IF EXISTS temp.terms_known")
         self._run("DROP TABLE IF EXISTS terms")
         self._run("DROP TABLE IF EXISTS terms_made_by")
         self._run("CREATE VIRTUAL TABLE terms USING fts5(words, parts, content='', tokenize='ascii')")
@@ -47,11 +55,13 @@ class TermTable:
 
     def add(self, number: int | None, terms: Terms) -> None:
         """Put a text in."""
+        self._counts.clear()
         row = (number, " ".join(terms.words), " ".join(terms.parts))
         self._run("INSERT INTO terms (rowid, words, parts) VALUES (?, ?, ?)", row)
 
     def remove(self, number: int, terms: Terms) -> None:
         """Take a text out, by the terms that it was put in with."""
+        self._counts.clear()
         row = (number, " ".join(terms.words), " ".join(terms.parts))
         self._run("INSERT INTO terms (terms, rowid, words, parts) VALUES ('delete', ?, ?, ?)", row)
 
@@ -70,17 +80,16 @@ class TermTable:
         Terms hold letters, digits and marks only, and stand in quotes, so nothing in a question is ever read as syntax.
         """
         (words, parts), beginnings = terms_to_find(question)
-        self._run("CREATE VIRTUAL TABLE IF NOT EXISTS temp.terms_known USING fts5vocab(main, terms, col)")
+        self._forget_what_changed()
         asked = {"words": set(words), "parts": set(parts)}
         counted: list[tuple[int, str]] = []
         for term in dict.fromkeys(words + parts):
-            for column, number in self._run("SELECT col, doc FROM temp.terms_known WHERE term = ?", (term,)):
+            for column, number in self._count(term, term):
                 if term in asked[column]:
                     counted.append((number, f'{column} : "{term}"'))
-        count = "SELECT sum(doc) FROM temp.terms_known WHERE col = 'words' AND term BETWEEN ? AND ?"
         for start in beginnings:
-            number = self._run(count, (start, start + "\U0010ffff")).fetchone()[0] or 0
-            counted.append((number, f'words : "{start}" *'))
+            counts = dict(self._count(start, start + "\U0010ffff"))
+            counted.append((counts.get("words", 0), f'words : "{start}" *'))
         kept: list[str] = []
         touched = 0
         for number, term in sorted(counted):
@@ -90,6 +99,22 @@ class TermTable:
             if number:
                 kept.append(term)
         return kept
+
+    def _forget_what_changed(self) -> None:
+        version = self._run("PRAGMA data_version").fetchone()[0]
+        if version != self._version or len(self._counts) > _MOST_COUNTS:
+            self._counts.clear()
+            self._version = version
+        # each time, because a transaction that is rolled back takes it along
+        self._run("CREATE VIRTUAL TABLE IF NOT EXISTS temp.terms_known USING fts5vocab(main, terms, col)")
+
+    def _count(self, first: str, last: str) -> list[tuple[str, int]]:
+        """In how many texts terms from one to another stand, by column."""
+        key = f"{first} {last}"
+        if key not in self._counts:
+            count = "SELECT col, sum(doc) FROM temp.terms_known WHERE term BETWEEN ? AND ? GROUP BY col"
+            self._counts[key] = self._run(count, (first, last)).fetchall()
+        return self._counts[key]
 
 
 def require_fts5(connection: sqlite3.Connection) -> None:

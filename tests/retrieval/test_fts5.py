@@ -148,6 +148,16 @@ def test_an_embedder_that_fails_changes_nothing(embed, says):
         assert index._update([], sweep=True) == Changes()
 
 
+def test_a_search_that_fails_does_not_spoil_the_next(monkeypatch):
+    with Fts5Retriever(":memory:") as index:
+        index.sync(TEXTS)
+        with monkeypatch.context() as patched:
+            patched.setattr(fts5, "_passage", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                index.search("login")
+        assert index.search("login", 1)[0].source == "b"
+
+
 def test_too_many_vectors_are_refused(monkeypatch):
     monkeypatch.setattr(fts5, "MOST_VECTORS", 2)
     with Fts5Retriever(":memory:", embedder=Embedder("topics-1", topics)) as index:

@@ -66,6 +66,7 @@ def test_only_what_changed_is_indexed_again(another):
     first = [Document("a", "apples"), Document("b", "pears"), Document("c", "plums")]
     assert index.sync(first) == Changes(added=3, passages=3)
     assert index.sync(first) == Changes(unchanged=3, passages=3)
+    assert sources(index, "pears plums quinces") == ["b", "c"]
     changed = [Document("a", "apples"), Document("b", "quinces"), Document("d", "cherries")]
     assert another().sync(changed) == Changes(added=1, changed=1, unchanged=1, removed=1, passages=3)
     assert sources(index, "pears") == []

@@ -20,6 +20,7 @@ __all__ = ["BYTES_PER_TOKEN", "Chunk", "Chunking", "estimated_tokens", "in_conte
 
 #: As everywhere in adaptkit: right within a fifth or so for English, further off elsewhere.
 BYTES_PER_TOKEN = 4
+_MOST_TOKENS = 8_192  # more is no passage, and more than PostgreSQL holds the terms of
 
 _FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
 _HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$")
@@ -72,10 +73,10 @@ class Chunking:
     overlap: int = 50
 
     def __post_init__(self) -> None:
-        if self.tokens < 16 or not 0 <= self.overlap <= self.tokens // 2:
+        if not 16 <= self.tokens <= _MOST_TOKENS or not 0 <= self.overlap <= self.tokens // 2:
             raise ConfigError(
-                f"passages of {self.tokens} tokens that overlap by {self.overlap}: tokens is at least 16, and overlap "
-                "at most half of it"
+                f"passages of {self.tokens} tokens that overlap by {self.overlap}: tokens is 16 to {_MOST_TOKENS:,}, "
+                "and overlap at most half of it"
             )
 
     def chunks(self, document: Document) -> Iterator[Chunk]:

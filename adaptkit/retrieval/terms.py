@@ -67,8 +67,8 @@ def terms_of(text: str) -> Terms:
     for word, pairs in _tokens(text):
         if pairs:
             signs = characters(word)
-            found.words.extend(map("".join, pairwise(signs)))
-            found.words.append(signs[-1])  # so that a question of one character finds it wherever it stands
+            found.words.extend(_pairs(signs))
+            found.words.append(signs[-1][:_LONGEST])  # so that a question of one character finds it wherever it stands
         else:
             found.words.append(word[:_LONGEST])
             found.parts.extend(_parts(word))
@@ -87,8 +87,8 @@ def terms_to_find(question: str) -> tuple[Terms, list[str]]:
             continue
         signs = characters(word)
         if len(signs) == 1:
-            beginnings[signs[0]] = None
-        words.update(dict.fromkeys(map("".join, pairwise(signs))))
+            beginnings[signs[0][:_LONGEST]] = None
+        words.update(dict.fromkeys(_pairs(signs)))
     return Terms(list(words)[:_MOST], list(parts)[:_MOST]), list(beginnings)[:_MOST]
 
 
@@ -100,12 +100,19 @@ def characters(text: str) -> list[str]:
 def _tokens(text: str) -> Iterator[tuple[str, bool]]:
     """Words, and runs of a script that has no spaces (told by ``True``), in one normal form."""
     plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text).casefold())
-    for token in _patterns()[0].finditer(unicodedata.normalize("NFC", plain)):
-        for run in _RUN.finditer(token[0]):
+    for token in _patterns()[0].findall(unicodedata.normalize("NFC", plain)):
+        if token.isascii():
+            yield token, False
+            continue
+        for run in _RUN.finditer(token):
             yield run[0], run[1] is not None
 
 
-@lru_cache(maxsize=1 << 14)  # a few thousand words make up most of a text
+def _pairs(signs: list[str]) -> Iterator[str]:
+    return (f"{one}{other}"[:_LONGEST] for one, other in pairwise(signs))
+
+
+@lru_cache(maxsize=1 << 15)  # some thousands of words make up most of a text
 def _parts(word: str) -> tuple[str, ...]:
     bare = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", word)).translate(_PLAIN))
     whole = bare[:_LONGEST]

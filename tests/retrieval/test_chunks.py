@@ -124,6 +124,6 @@ def test_a_script_without_spaces_is_cut_between_characters():
 
 
 def test_sizes_that_make_no_sense_are_refused():
-    for tokens, overlap in ((15, 0), (32, 17), (32, -1)):
-        with pytest.raises(ConfigError, match="at least 16"):
+    for tokens, overlap in ((15, 0), (9000, 0), (32, 17), (32, -1)):
+        with pytest.raises(ConfigError, match="16 to 8,192"):
             Chunking(tokens, overlap)

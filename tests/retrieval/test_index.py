@@ -131,6 +131,16 @@ def test_a_question_may_be_a_whole_letter(index):
     assert sources(index, f"gearbox {letter}") == ["a"]
 
 
+@pytest.mark.parametrize(
+    "text", ["x" * 20_000, "水" + "\u0301" * 20_000, "e" + "\u0301" * 20_000, "ข" * 20_000, "1 " * 20_000]
+)
+def test_texts_that_no_language_has_do_no_harm(another, text):
+    index = another(Chunking(tokens=8192, overlap=0))
+    index.sync([Document("a", text), Document("b", "apples")])
+    assert sources(index, "apples") == ["b"]
+    assert sources(index, text[:40])[0] == "a"
+
+
 def test_a_closed_index_says_so(index):
     index.close()
     with pytest.raises(RetrievalError, match="closed"):

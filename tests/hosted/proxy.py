@@ -48,6 +48,7 @@ class LosingProxy:
                     self.lost += 1
                     for side in (near, far):
                         side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    near.shutdown(socket.SHUT_RD)  # a connection is not closed while the other thread reads from it
                     break
                 near.sendall(data)
         for side in (near, far):

@@ -53,7 +53,7 @@ from adaptkit.backends.fireworks.jobs import STATES
 from adaptkit.estimate import hosting_price
 from adaptkit.http import Egress
 from adaptkit.prices import Prices
-from adaptkit.steps import Clock
+from adaptkit.steps import Clock, SystemClock
 from adaptkit.testing import FakeClock, FakeFireworks
 from adaptkit.testing.contract import CANARY_KEY, AdapterContract
 from adaptkit.types import Message, Snapshot
@@ -72,6 +72,16 @@ PAIRS = [
 ]
 EVALUATOR = "accounts/acme/evaluators/exact"
 BASE = FakeFireworks.BASE
+
+
+class Hasty(SystemClock):
+    """Real time, since threads that wait for one another share it, with short pauses."""
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(min(seconds, 0.02))
+
+    async def asleep(self, seconds: float) -> None:
+        await super().asleep(min(seconds, 0.02))
 
 
 class TestFireworksContract(AdapterContract):
@@ -111,7 +121,7 @@ class TestFireworksContract(AdapterContract):
         self.fake.wire.next("poll", "failed")
 
     def clock(self) -> Clock:
-        return FakeClock(time.time())
+        return Hasty()
 
 
 @pytest.fixture
@@ -578,9 +588,19 @@ def test_cancel(fake: FakeFireworks, tmp_path: Path) -> None:
         target.cancel(job.id)
         fake.jobs.tell(job.id.rpartition("/")[2], "JOB_STATE_RUNNING")
         target.poll(job.id)
-        fake.wire.next("cancel", "refused")
-        with pytest.raises(BackendError):  # it goes on, and costs money
-            target.cancel(job.id)
+        for fault in ("refused", "conflict", "failed"):
+            fake.wire.next("cancel", fault)  # type: ignore[arg-type]
+            with pytest.raises(BackendError):  # it goes on, and costs money
+                target.cancel(job.id)
+        fake.jobs.tell(job.id.rpartition("/")[2], "JOB_STATE_COMPLETED")
+        fake.wire.next("cancel", "conflict")
+        target.cancel(job.id)
+
+
+def test_a_dataset_on_its_way_out_is_waited_for(fake: FakeFireworks, tmp_path: Path) -> None:
+    fake.wire.next("make", "conflict")  # taken, says the one; not there, says the other
+    with client(fake, tmp_path) as one:
+        assert one.submit("t", Dataset.of(CHAT)).result()
 
 
 @pytest.mark.parametrize(

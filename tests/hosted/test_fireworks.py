@@ -709,6 +709,14 @@ def test_a_model_answers_once_deployed_and_costs_nothing_after(fake: FakeFirewor
     }  # fmt: skip
 
 
+def test_other_hardware_is_no_other_training(fake: FakeFireworks, tmp_path: Path) -> None:
+    with client(fake, tmp_path) as one:
+        job = one.submit("t", Dataset.of(CHAT))
+    with client(fake, tmp_path, deploy={"hardware": "B200"}) as one:
+        assert one.submit("t", Dataset.of(CHAT)).id == job.id
+    assert len(fake.jobs.all) == 1
+
+
 @pytest.mark.parametrize("fault", ["lost", "truncated", "failed_after", "failed", "conflict", "html"])
 def test_a_deployment_is_paid_once(fake: FakeFireworks, tmp_path: Path, fault: Any) -> None:
     with client(fake, tmp_path) as one:

@@ -810,6 +810,7 @@ def test_the_key_of_another_service_comes_back_in_no_error(
         name = "accounts/acme/datasets/wandb-canary-key-5512"  # so that the fake repeats it
         with pytest.raises(BackendError) as caught:
             target.submit(plan, {"train": name}, "a" * 26)
+        assert "is not ready" in str(caught.value)
         assert "wandb-canary-key-5512" not in str(caught.value)
         heard = target.submit(plan, uploads, "b" * 26)
     assert isinstance(heard, Snapshot)

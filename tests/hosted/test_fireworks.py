@@ -164,7 +164,7 @@ def test_powers(fake: FakeFireworks, tmp_path: Path) -> None:
 
 
 def test_every_field_of_sft(fake: FakeFireworks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", "wandb-canary-key-5512")
+    monkeypatch.setenv("WANDB_API_KEY", "wb-5512-abracadabra")
     held_out = tmp_path / "held_out.jsonl"
     Dataset.of(ROWS[:4]).write(held_out)
     settings: dict[str, Any] = {
@@ -185,11 +185,11 @@ def test_every_field_of_sft(fake: FakeFireworks, tmp_path: Path, monkeypatch: py
         "batchSizeSamples": 4, "batchSize": 8192, "gradientAccumulationSteps": 2, "learningRateWarmupSteps": 7,
         "maxContextLength": 4096, "optimizerWeightDecay": 0.01, "region": "EU_FRANKFURT_1", "earlyStop": True,
         "isTurbo": True, "outputModel": f"support-bot-{tag[:10]}",
-        "wandbConfig": {"enabled": True, "project": "tickets", "entity": "team", "apiKey": "wandb-canary-key-5512"},
+        "wandbConfig": {"enabled": True, "project": "tickets", "entity": "team", "apiKey": "wb-5512-abracadabra"},
     }  # fmt: skip
     assert job.id == f"accounts/acme/supervisedFineTuningJobs/adaptkit-{tag}"
     for text in shown:
-        for secret in ("wandb-canary-key-5512", KEY, ROW, "open-sesame"):
+        for secret in ("wb-5512-abracadabra", KEY, ROW, "open-sesame"):
             assert secret not in (text.decode(errors="replace") if isinstance(text, bytes) else text)
 
 
@@ -801,20 +801,20 @@ def test_weights_come_from_nowhere_that_is_not_named(
 def test_the_key_of_another_service_comes_back_in_no_error(
     fake: FakeFireworks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", "wandb-canary-key-5512")
+    monkeypatch.setenv("WANDB_API_KEY", "wb-5512-abracadabra")
     with client(fake, tmp_path, wandb={"project": "p"}) as one:
         target = one._target("t")
         plan = one.plan("t", Dataset.of(CHAT))
         uploads = {"train": target.upload(plan.files[0])}
         target.data_ready(uploads["train"])
-        name = "accounts/acme/datasets/wandb-canary-key-5512"  # so that the fake repeats it
+        name = "accounts/acme/datasets/wb-5512-abracadabra"  # so that the fake repeats it
         with pytest.raises(BackendError) as caught:
             target.submit(plan, {"train": name}, "a" * 26)
         assert "is not ready" in str(caught.value)
-        assert "wandb-canary-key-5512" not in str(caught.value)
+        assert "wb-5512-abracadabra" not in str(caught.value)
         heard = target.submit(plan, uploads, "b" * 26)
     assert isinstance(heard, Snapshot)
-    assert "wandb-canary-key-5512" not in repr(heard)
+    assert "wb-5512-abracadabra" not in repr(heard)
     monkeypatch.delenv("WANDB_API_KEY")
     with client(fake, tmp_path, wandb={"project": "other"}) as one, pytest.raises(ConfigError, match="WANDB_API_KEY"):
         one.submit("t", Dataset.of(CHAT))

@@ -194,7 +194,7 @@ class FakeFireworks:
             return _error(6, f"{kind} {chosen} already exists")
         dataset = self.datasets.get(str(body.get("dataset")).rpartition("/")[2])
         if dataset is None or dataset.facts["state"] != "READY":
-            return _error(9, "the dataset is not ready")
+            return _error(9, f"dataset {body.get('dataset')} is not ready")
         training = body if kind == "supervisedFineTuningJobs" else body.get("trainingConfig", {})
         if ("baseModel" in training) == ("warmStartFrom" in training):
             return _error(3, "Only one of 'base_model' or 'warm_start_from' should be specified.")

@@ -187,8 +187,6 @@ class FireworksAdapter(Adapter[FireworksConfig]):
         """Fetch the model's files from signed addresses; of a LoRA model, the adapter alone."""
         rest, storage = self._rest(), self._storage()
         signed = models.files(rest.send("GET", f"{models.path_of(model_id)}:getDownloadEndpoint"), model_id)
-        for url in signed.values():
-            storage.require(url)
         with arriving(path, self.backend) as arrival:
             for name, url in signed.items():
                 arrival.file(name, storage.get(url))

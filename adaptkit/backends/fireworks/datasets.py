@@ -62,7 +62,10 @@ class Datasets:
         except ServiceError as error:
             if error.status_code != 409:
                 raise
-            return self._get(chosen)  # it is there: the content is the same, as the id is its hash
+            try:
+                return self._get(chosen)  # the content is the same, as the id is its hash
+            except NotFoundError:  # on its way out
+                raise error from None
 
     def _send(self, chosen: str, file: DataFile) -> None:
         path = f"{self._list}/{segment(chosen)}"
@@ -72,7 +75,6 @@ class Datasets:
         url = signed.get(_FILE) if isinstance(signed, Mapping) else None
         if not isinstance(url, str):
             raise BackendError(f"Fireworks gave no address to send dataset {chosen} to", backend="fireworks")
-        self._storage.require(url)
         with tempfile.TemporaryDirectory(prefix="adaptkit-") as folder:
             converted = Path(folder, _FILE)
             with converted.open("wb") as out:

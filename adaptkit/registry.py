@@ -23,6 +23,7 @@ __all__ = ["GROUP", "Backend", "adapter_type", "backends", "nearest"]
 GROUP = "adaptkit.backends"
 
 _BUILT_IN = {
+    "bedrock": "adaptkit.backends.bedrock:BedrockAdapter",
     "lora": "adaptkit.backends.lora:LoraAdapter",
     "prompt": "adaptkit.backends.prompt:PromptAdapter",
     "scripted": "adaptkit.testing.scripted:ScriptedAdapter",

@@ -11,7 +11,7 @@ nox.options.error_on_missing_interpreters = False
 nox.options.default_venv_backend = "venv"
 
 CONSTRAINED = ("-c", "constraints.txt")
-TEST_TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "hatchling", "trio", "uvicorn")
+TEST_TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "hatchling", "trio", "uvicorn", "moto[server]")
 #: What the tests read beside the wheel; the package's own sources stay behind, so that the wheel is what is tested.
 BESIDE = (
     "tests",
@@ -73,7 +73,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Oldest Python with everything; newest without torch, whose CPU build is not to be had for every Python."""
     wheel = _wheel(session)
-    extras = "cli,parquet,postgres" + (",local,trl" if session.python == AVAILABLE[0] else "")
+    extras = "bedrock,cli,parquet,postgres" + (",local,trl" if session.python == AVAILABLE[0] else "")
     session.install("-q", *CONSTRAINED, f"adaptkit[{extras}] @ {wheel.resolve().as_uri()}", *TEST_TOOLS)
     _pytest(session, *(() if session.python == AVAILABLE[0] else WITHOUT_TORCH))
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -92,7 +93,7 @@ def refusal(response: httpx2.Response) -> None:
     if status == 410:
         raise BackendRetiredError(
             f"{host} answers that this is gone.",
-            since="an unknown day",
+            since=datetime.now(UTC).date().isoformat(),  # at the latest: the answer names no day
             replacement="another backend (adaptkit translate)",
             backend=BACKEND,
             status_code=status,

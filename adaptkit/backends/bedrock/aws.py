@@ -12,21 +12,22 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
 
 from adaptkit.backends.bedrock.config import BedrockConfig
-from adaptkit.backends.bedrock.faults import refusal, translated
+from adaptkit.backends.bedrock.faults import refusal, translation
 from adaptkit.errors import MissingDependencyError, ServiceError
 from adaptkit.http import Egress, client, translating
 
 __all__ = ["Aws", "hosts"]
+
+T = TypeVar("T")
 
 BACKEND = "bedrock"
 _METADATA = "http://169.254.169.254"
@@ -94,26 +95,37 @@ class Aws:
             EgressError: the policy does not allow the host.
         """
         given = {name: value for name, value in parameters.items() if value is not None}
-        with self.careful(private):
+
+        def asking() -> tuple[dict[str, Any], Any]:
             asked = self._client(service)
-            answer: dict[str, Any] = getattr(asked, operation)(**given)
-            model = asked.meta.service_model.operation_model(asked.meta.method_to_api_mapping[operation])
+            answer = getattr(asked, operation)(**given)
+            return answer, asked.meta.service_model.operation_model(asked.meta.method_to_api_mapping[operation])
+
+        answer, model = self.carefully(asking, private)
         required = getattr(model.output_shape, "required_members", None) or ()
         missing = [name for name in required if name not in answer]
         if missing:
             raise ServiceError(f"{operation} was answered without {', '.join(missing)}", backend=BACKEND)
         return answer
 
-    @contextmanager
-    def careful(self, private: Iterable[str] = ()) -> Iterator[None]:
-        """Let botocore work without a log of what is sent, and translate what it raises."""
+    def carefully(self, call: Callable[[], T], private: Iterable[str] = ()) -> T:
+        """Let botocore do something without a log of what is sent, and translate what it raises.
+
+        Args:
+            call: What.
+            private: Texts that must not come back in a message.
+        """
         hidden = list(private)  # what is signed comes to it
         before = _hidden.set(hidden)
         try:
-            with translated(hidden):
-                yield
+            return call()
+        except Exception as error:
+            found = translation(error, hidden)
+            if found is None:
+                raise
         finally:
             _hidden.reset(before)
+        raise found
 
     def close(self) -> None:
         """Let go of the connections."""

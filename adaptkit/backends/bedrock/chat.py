@@ -63,8 +63,7 @@ class Converse:
         try:
             events, ended = iter(stream), False
             while True:
-                with self._aws.careful(private):
-                    event = next(events, None)
+                event = self._aws.carefully(lambda: next(events, None), private)
                 if event is None:
                     break
                 ended = ended or "messageStop" in event

@@ -19,8 +19,7 @@ No botocore error is kept as the cause: it repeats what AWS said in full, which 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,7 +38,7 @@ from adaptkit.errors import (
 )
 from adaptkit.http import service_words
 
-__all__ = ["refusal", "translated"]
+__all__ = ["refusal", "translation"]
 
 BACKEND = "bedrock"
 
@@ -103,29 +102,13 @@ def refusal(response: httpx2.Response) -> None:
         raise BackendError(message, backend=BACKEND, status_code=status)
 
 
-@contextmanager
-def translated(private: Iterable[str]) -> Iterator[None]:
-    """Turn what botocore raises inside the block into adaptkit's errors.
+def translation(error: Exception, private: Iterable[str]) -> Exception | None:
+    """The error to raise instead, ``None`` for what is no error of botocore.
 
     Args:
+        error: What was raised; raise the other one outside of its handler, so that it is not its context either.
         private: Texts that must not come back in a message.
-
-    Raises:
-        BackendError, ConfigError: by the table of this module.
     """
-    try:
-        yield
-    except Exception as error:
-        found = _translation(error, private)
-        if found is None:
-            raise
-    else:
-        return
-    raise found  # outside of the handler, so that botocore's error is not its context either
-
-
-def _translation(error: Exception, private: Iterable[str]) -> Exception | None:
-    """The error to raise instead, ``None`` for what is no error of botocore."""
     module = type(error).__module__.partition(".")[0]
     if module not in ("botocore", "boto3"):
         return None

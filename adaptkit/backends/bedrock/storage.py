@@ -62,8 +62,8 @@ class Storage:
         Raises:
             NotFoundError: there is none.
         """
-        with self._aws.careful():
-            return bytes(self._ask("get_object", file_id)["Body"].read())
+        body = self._ask("get_object", file_id)["Body"]
+        return self._aws.carefully(lambda: bytes(body.read()))
 
     def delete(self, file_id: str) -> None:
         """Delete a file; one that is not there is no error."""

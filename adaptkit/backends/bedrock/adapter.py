@@ -124,7 +124,8 @@ class BedrockAdapter(Adapter[BedrockConfig]):
         }
         if "validation" in uploads:
             request["validationDataConfig"] = {"validators": [{"s3Uri": uploads["validation"]}]}
-        job_id = str(self._aws.ask("bedrock", "create_model_customization_job", **request)["jobArn"])
+        answer = self._aws.ask("bedrock", "create_model_customization_job", needs=("jobArn",), **request)
+        job_id = str(answer["jobArn"])
         self._asked_for.add(job_id)
         return Snapshot(job_id=job_id, status=Status.QUEUED, raw_status="InProgress", tag=tag)
 
@@ -171,7 +172,7 @@ class BedrockAdapter(Adapter[BedrockConfig]):
         """Warn where the account lets model providers see data; who may not ask is not kept from submitting."""
         del plan, uploads
         with suppress(BackendError):
-            mode = self._aws.ask("bedrock", "get_account_data_retention")["mode"]
+            mode = self._aws.ask("bedrock", "get_account_data_retention").get("mode")
             if mode == "provider_data_share":
                 warnings.warn(
                     f"data retention of AWS account {self.config.account_id} is provider_data_share: Bedrock may share "
@@ -256,10 +257,8 @@ class BedrockAdapter(Adapter[BedrockConfig]):
     # asking -----------------------------------------------------------------------------------------------------------
 
     def _job(self, identifier: str) -> dict[str, Any]:
-        job = self._aws.ask("bedrock", "get_model_customization_job", jobIdentifier=identifier)
-        if "status" not in job:  # the service model does not require it
-            raise ServiceError(f"job {identifier} was told of without a status", backend=self.backend)
-        return job
+        needs = ("jobArn", "jobName", "status", "creationTime", "outputDataConfig")
+        return self._aws.ask("bedrock", "get_model_customization_job", needs=needs, jobIdentifier=identifier)
 
     def _snapshot(self, job: Mapping[str, Any]) -> Snapshot:
         if job["jobArn"] not in self._asked_for:  # by this configuration or by another

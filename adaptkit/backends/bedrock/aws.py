@@ -77,17 +77,26 @@ class Aws:
         self._clients: dict[str, Any] = {}
         self._http: httpx2.Client | None = None
 
-    def ask(self, service: str, operation: str, private: Iterable[str] = (), **parameters: Any) -> dict[str, Any]:
+    def ask(
+        self,
+        service: str,
+        operation: str,
+        *,
+        needs: Iterable[str] = (),
+        private: Iterable[str] = (),
+        **parameters: Any,
+    ) -> dict[str, Any]:
         """One request.
 
         Args:
             service: ``bedrock``, ``bedrock-runtime`` or ``s3``.
             operation: Name of the client's method.
+            needs: What must be in the answer, since botocore reads half an answer as one without it.
             private: Texts that must not come back in a message, such as prompts.
             parameters: As botocore's service model has them; what is ``None`` is left out.
 
         Returns:
-            What botocore read; whatever the service model requires is in it.
+            What botocore read.
 
         Raises:
             BackendError: by the table of `adaptkit.backends.bedrock.faults`.
@@ -95,15 +104,8 @@ class Aws:
             EgressError: the policy does not allow the host.
         """
         given = {name: value for name, value in parameters.items() if value is not None}
-
-        def asking() -> tuple[dict[str, Any], Any]:
-            asked = self._client(service)
-            answer = getattr(asked, operation)(**given)
-            return answer, asked.meta.service_model.operation_model(asked.meta.method_to_api_mapping[operation])
-
-        answer, model = self.carefully(asking, private)
-        required = getattr(model.output_shape, "required_members", None) or ()
-        missing = [name for name in required if name not in answer]
+        answer: dict[str, Any] = self.carefully(lambda: getattr(self._client(service), operation)(**given), private)
+        missing = [name for name in needs if name not in answer]
         if missing:
             raise ServiceError(f"{operation} was answered without {', '.join(missing)}", backend=BACKEND)
         return answer

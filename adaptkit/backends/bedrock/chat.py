@@ -34,7 +34,13 @@ class Converse:
         Raises:
             UnsupportedError: the model is not deployed, or a turn or an option has no form here.
         """
-        answer = self._aws.ask("bedrock-runtime", "converse", _texts(messages), **_request(model_id, messages, options))
+        answer = self._aws.ask(
+            "bedrock-runtime",
+            "converse",
+            needs=("output", "stopReason", "usage"),
+            private=_texts(messages),
+            **_request(model_id, messages, options),
+        )
         blocks = answer["output"].get("message", {}).get("content", [])
         usage = answer["usage"]
         return Reply(
@@ -57,9 +63,8 @@ class Converse:
             ServiceError: the stream broke off before the answer's end.
         """
         private = _texts(messages)
-        stream = self._aws.ask("bedrock-runtime", "converse_stream", private, **_request(model_id, messages, options))[
-            "stream"
-        ]
+        request = _request(model_id, messages, options)
+        stream = self._aws.ask("bedrock-runtime", "converse_stream", private=private, **request)["stream"]
         try:
             events, ended = iter(stream), False
             while True:

@@ -71,7 +71,7 @@ class Deployments:
             request["modelArn"] = model_id
         else:
             request |= {"modelId": model_id, "modelUnits": wanted.units}
-        answer = self._aws.ask("bedrock", kind.create, **request)
+        answer = self._aws.ask("bedrock", kind.create, needs=(kind.arn,), **request)
         return DeploymentSnapshot(
             id=answer[kind.arn], model_id=model_id, status="starting", raw_status="Creating", tag=tag
         )
@@ -82,14 +82,12 @@ class Deployments:
         Raises:
             NotFoundError: it is gone.
         """
-        kind = _kind_of(deployment_id)
-        return _snapshot(kind, self._aws.ask("bedrock", kind.get, **{kind.identifier: deployment_id}))
+        return self._told(_kind_of(deployment_id), deployment_id)
 
     def find(self, tag: str) -> list[DeploymentSnapshot]:
         """The one with that tag, by its name."""
-        kind = _KINDS[self._config.deploy.hardware]
         try:
-            return [_snapshot(kind, self._aws.ask("bedrock", kind.get, **{kind.identifier: job_name(tag)}))]
+            return [self._told(_KINDS[self._config.deploy.hardware], job_name(tag))]
         except NotFoundError:
             return []
 
@@ -98,6 +96,10 @@ class Deployments:
         kind = _kind_of(deployment_id)
         with suppress(NotFoundError):
             self._aws.ask("bedrock", kind.delete, **{kind.identifier: deployment_id})
+
+    def _told(self, kind: _Kind, identifier: str) -> DeploymentSnapshot:
+        needs = (kind.arn, kind.name, "modelArn", "status")
+        return _snapshot(kind, self._aws.ask("bedrock", kind.get, needs=needs, **{kind.identifier: identifier}))
 
 
 def _kind_of(deployment_id: str) -> _Kind:

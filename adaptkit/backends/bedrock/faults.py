@@ -148,7 +148,9 @@ def _refused(error: Any, private: Iterable[str]) -> BackendError:
     code = code[:1].upper() + code[1:]  # inside a stream they begin in lower case
     status = about.get("HTTPStatusCode")
     kind = _KINDS.get(code) or _by_status(status if isinstance(status, int) else 0, code)
-    _, words = service_words({"message": str(said.get("Message", "")), "code": code}, private)
+    message = str(said.get("Message", ""))
+    page = message.lstrip().startswith("<")  # what stands before a service may answer with HTML
+    _, words = service_words({"message": "" if page else message, "code": code}, private)
     where = f"AWS ({error.operation_name}) {_WHAT[kind]}: {words}"
     if code in _ELSEWHERE:
         where += ". Does the bucket lie in another region than the configured one? Requests are sent to that one alone"

@@ -20,7 +20,7 @@ from typing import Any
 
 from adaptkit.testing.wire import Answer, Asked, Jobs, RemoteJob, Route, Wire
 
-__all__ = ["FakeBedrock"]
+__all__ = ["FakeBedrock", "FakeDeployment"]
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
 _OURS = f"arn:aws:bedrock:{REGION}:{ACCOUNT}"
@@ -41,7 +41,9 @@ _CODES: Mapping[str | None, tuple[int, str, str]] = {
 
 
 @dataclass
-class _Deployment:
+class FakeDeployment:
+    """A deployment as the service sees it; ``states`` are the words that looks say, the last for ever."""
+
     arn: str
     name: str
     model: str
@@ -51,6 +53,7 @@ class _Deployment:
 
     @property
     def word(self) -> str:
+        """The word said last."""
         return self.states[self.shown]
 
 
@@ -65,7 +68,8 @@ class FakeBedrock:
         jobs: The jobs; their ids are the last part of the ARN.
         objects: What lies in S3, by bucket and key joined with a slash.
         models: ARNs of the custom models that there are.
-        deployments: By ARN, in the order of their making; ``states`` may be changed.
+        deployments: By ARN, in the order of their making.
+        deployment_states: Words that looks at new deployments say, where they are not to become ready.
         reply: What models answer; ``{text}`` stands for the question.
         retention: The account's data retention mode.
         end_of_life: When every base model's life ends, as an ISO time; ``None`` for never.
@@ -76,7 +80,7 @@ class FakeBedrock:
         self.jobs = Jobs("InProgress/NotStarted", "InProgress/dataProcessing", "InProgress/training", "Completed")
         self.objects: dict[str, bytes] = {}
         self.models: dict[str, RemoteJob] = {}
-        self.deployments: dict[str, _Deployment] = {}
+        self.deployments: dict[str, FakeDeployment] = {}
         self.reply, self.retention = "You said: {text}", "default"
         self.end_of_life: str | None = None
         self.hyperparameters: dict[str, str] = {}
@@ -229,7 +233,7 @@ class FakeBedrock:
     # deployments, of both kinds ---------------------------------------------------------------------------------------
 
     def _deploying(self, path: str, kind: str, name: str, arn: str, states: tuple[str, ...]) -> list[Route]:
-        def known(asked: Asked) -> _Deployment | None:
+        def known(asked: Asked) -> FakeDeployment | None:
             wanted = asked.matched["id"]
             return next((known for known in self.deployments.values() if wanted in (known.arn, known.name)), None)
 
@@ -241,7 +245,7 @@ class FakeBedrock:
             model = body.get("modelArn") or body["modelId"]
             if model not in self.models:
                 return _error(asked, 404, "not_found", f"there is no model {model}")
-            new = _Deployment(f"{_OURS}:{kind}/{secrets.token_hex(6)}", body[name], model,
+            new = FakeDeployment(f"{_OURS}:{kind}/{secrets.token_hex(6)}", body[name], model,
                               self.deployment_states or list(states), body=body)  # fmt: skip
             self.deployments[new.arn] = new
             return Answer({arn: new.arn}, 202)
@@ -255,6 +259,8 @@ class FakeBedrock:
                     "createdAt": _iso(0), "creationTime": _iso(0), "lastModifiedTime": _iso(0), "modelUnits": 1,
                     "desiredModelUnits": 1, "desiredModelArn": found.model,
                     "foundationModelArn": found.model}  # fmt: skip
+            if found.word == "Failed":
+                told["failureMessage"] = "there is no capacity"
             return Answer(told)
 
         def delete(asked: Asked) -> Answer:

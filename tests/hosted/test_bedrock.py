@@ -15,7 +15,7 @@ import pytest
 from adaptkit import AdaptkitWarning, Client, Dataset, Message, UnsupportedError
 from adaptkit.adapter import BackendConfig, ChatOptions, Context
 from adaptkit.backends.bedrock import BedrockAdapter, BedrockConfig, jobs
-from adaptkit.errors import ConfigError, DataError, NotFoundError, PermissionDeniedError
+from adaptkit.errors import ConfigError, DataError, DeploymentFailed, NotFoundError, PermissionDeniedError, ServiceError
 from adaptkit.job import Job
 from adaptkit.steps import Clock, SystemClock
 from adaptkit.testing import FakeBedrock, FakeClock
@@ -362,12 +362,23 @@ def test_a_deployment_that_the_host_does_not_know_any_more_is_gone(fake: FakeBed
     assert ours.find_deployments("TAG") == []
 
 
+@pytest.mark.parametrize("hardware", ["on-demand", "provisioned"])
+def test_a_deployment_that_fails_is_stopped(client_of: Any, fake: FakeBedrock, hardware: str) -> None:
+    model = client_of(deploy={"hardware": hardware}).submit("t", Dataset.of(ROWS)).result()
+    fake.deployment_states = ["Creating", "Updating", "Failed"]
+    deployment = model.deploy(confirm_spend=True)
+    assert (deployment.refresh(), deployment.raw_status) == ("unknown", "Updating")
+    with pytest.raises(DeploymentFailed, match="there is no capacity"):
+        deployment.wait(3600)
+    deployment.stop()
+    assert fake.deployments == {}
+
+
 def test_a_stream_that_breaks_off_is_an_error(client_of: Any, fake: FakeBedrock) -> None:
     model = client_of().submit("t", Dataset.of(ROWS)).result()
     with model.deploy(confirm_spend=True) as deployment:
         fake.wire.next("stream", "truncated")
-        # bodies of frames are not JSON, so the wire cuts nothing of them unless it holds bytes
-        with pytest.raises(Exception, match=r"broke off|cannot be read|lost"):
+        with pytest.raises(ServiceError, match="broke off"):
             list(deployment.stream("one two three four"))
 
 
@@ -440,6 +451,14 @@ def test_inventory_and_deleting(client_of: Any, fake: FakeBedrock, tmp_path: Pat
         ours.delete_model(model.id)
     assert not ours.has_upload(file.id)
     assert ours.inventory().models == ours.inventory().files == ()
+
+
+@pytest.mark.parametrize("fault", ["truncated", "html"])
+def test_half_a_list_is_no_short_list(client_of: Any, fake: FakeBedrock, tmp_path: Path, fault: str) -> None:
+    client_of().submit("t", Dataset.of(ROWS))
+    fake.wire.next("inventory", fault)  # type: ignore[arg-type]
+    with pytest.raises(ServiceError, match="no JSON"):
+        adapter(fake, tmp_path).inventory()
 
 
 def test_the_account_is_the_roles(fake: FakeBedrock, tmp_path: Path) -> None:

@@ -397,15 +397,21 @@ def test_a_service_that_repeats_what_was_sent(fake: FakeBedrock, tmp_path: Path)
         words += f"{asked.headers['authorization']} {asked.content().decode()}"
         return Answer({"message": words}, 403, {"x-amzn-ErrorType": "InvalidSignatureException"})
 
-    wire = Wire([Route("POST", "/model/{id}/converse", "chat", echo)])
+    wire = Wire([Route("POST", "/model/{id}/converse", "chat", echo), Route("GET", "/{any*}", "poll", echo)])
+    shown = ""
     try:
-        ours = adapter(fake, tmp_path, endpoints={"runtime": wire.url})
-        with pytest.raises(AuthenticationError) as caught:
-            ours.chat("m.m", [Message(role="user", content="canary-prompt-90aa1b and more")], ChatOptions())
+        ours = adapter(fake, tmp_path, endpoints={"runtime": wire.url, "bedrock": wire.url})
+        for ask in (
+            lambda: ours.poll(JOB),
+            lambda: ours.chat("m.m", [Message(role="user", content="canary-prompt-90aa1b and more")], ChatOptions()),
+        ):
+            with pytest.raises(AuthenticationError) as caught:
+                ask()
+            error = caught.value
+            shown += f"{error!s} {error!r} {error.__cause__!r} {error.__context__!r} {pickle.dumps(error)!r}"
     finally:
         wire.close()
-    error = caught.value
-    shown = f"{error!s} {error!r} {error.__cause__!r} {error.__context__!r} {pickle.dumps(error)!r}"
+    assert "the canonical request" in shown
     for secret in [*SECRETS, "canary-prompt-90aa1b"]:
         assert secret not in shown
 

@@ -199,7 +199,9 @@ class Aws:
         body = request.body.read() if hasattr(request.body, "read") else request.body
         headers = _headers(request.headers, request.url)
         # AWS repeats what was signed when a signature is wrong
-        (_hidden.get() or []).extend(value for name, value in headers.items() if name.lower() in _SIGNED)
+        hidden = _hidden.get()
+        if hidden is not None:
+            hidden += (value for name, value in headers.items() if name.lower() in _SIGNED)
         written = self._http.build_request(request.method, request.url, content=body, headers=headers)
         with translating(BACKEND):
             response = self._http.send(written, stream=True)

@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from botocore.stub import Stubber
@@ -152,6 +153,36 @@ def test_the_environment_leads_nowhere_else(fake: FakeBedrock, tmp_path: Path, m
     assert fake.wire.count()["poll"] == 1, "retried behind our back"
     assert fake.wire.leaked == []
     assert "/us-east-1/" in fake.wire.asked[-1][1].headers["authorization"]
+
+
+def test_what_is_signed_is_what_is_sent(fake: FakeBedrock, tmp_path: Path) -> None:
+    """By a second signature over what arrived: one sign that the transport writes otherwise, and AWS refuses."""
+    from botocore.auth import S3SigV4Auth, SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    keys = Credentials(AWS["AWS_ACCESS_KEY_ID"], AWS["AWS_SECRET_ACCESS_KEY"], AWS["AWS_SESSION_TOKEN"])
+    ours = adapter(fake, tmp_path, prefix="a!_*'().-b/c", epochs=2)
+    plan = ours.prepare(Dataset.of(ROWS))
+    job = ours.submit(plan, {"train": ours.upload(plan.files[0])}, "TAG").job_id
+    ours.poll(job)
+    ours.inventory()
+    checked = 0
+    for _, asked in fake.wire.asked:
+        given = asked.headers["authorization"]
+        service = given.split("/")[3]
+        signer: Any = (S3SigV4Auth if service == "s3" else SigV4Auth)(keys, service, "us-east-1")
+        names = given.partition("SignedHeaders=")[2].partition(",")[0].split(";")
+        query = "&".join(
+            f"{name}={quote(value, safe='-_.~')}" for name, values in asked.query.items() for value in values
+        )
+        url = fake.wire.url + asked.path + (f"?{query}" if query else "")
+        again = AWSRequest(asked.method, url, {name: asked.headers[name] for name in names}, asked.content())
+        again.context["timestamp"] = asked.headers["x-amz-date"]
+        text = signer.string_to_sign(again, signer.canonical_request(again))
+        assert given.endswith(f"Signature={signer.signature(text, again)}"), asked.path
+        checked += 1
+    assert checked >= 6
 
 
 def test_nobody_there(fake: FakeBedrock, tmp_path: Path) -> None:

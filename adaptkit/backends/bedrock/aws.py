@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -172,7 +173,8 @@ class Aws:
                 s3={"addressing_style": "virtual" if _bucket_in_host(self._config) else "path"},
             )
         )
-        core.register("before-send", self._carry)
+        self._http = client(self._egress)
+        core.register("before-send", partial(_carry, self._http))
         self._forbid_metadata(core)
         return boto3.session.Session(botocore_session=core)
 
@@ -184,32 +186,34 @@ class Aws:
             if not self._egress.allows(urlsplit(address).hostname or ""):
                 chain.get_provider(name).load = lambda: None  # as where there is no such service
 
-    # sending ----------------------------------------------------------------------------------------------------------
 
-    def _carry(self, request: Any, **_: Any) -> Any:
-        """Send what botocore wrote, and give what it reads an answer from.
+# sending --------------------------------------------------------------------------------------------------------------
 
-        Raises:
-            BackendError: no answer, a redirect, or one that says JSON and is none.
-        """
-        from botocore.awsrequest import AWSResponse  # noqa: PLC0415 - an extra; it asked us
+#: While adaptkit asks: texts that must come out nowhere. botocore logs whole requests, answers and signatures at DEBUG.
+_hidden: ContextVar[list[str] | None] = ContextVar("adaptkit_hidden_from_aws", default=None)
 
-        if self._http is None:
-            self._http = client(self._egress)
-        body = request.body.read() if hasattr(request.body, "read") else request.body
-        headers = _headers(request.headers, request.url)
-        # AWS repeats what was signed when a signature is wrong
-        hidden = _hidden.get()
-        if hidden is not None:
-            hidden += (value for name, value in headers.items() if name.lower() in _SIGNED)
-        written = self._http.build_request(request.method, request.url, content=body, headers=headers)
-        with translating(BACKEND):
-            response = self._http.send(written, stream=True)
-            if not (request.stream_output and response.is_success):
-                response.read()
-        refusal(response)
-        _whole_json(response)
-        return AWSResponse(request.url, response.status_code, dict(response.headers), _Body(response))
+
+def _carry(http: httpx2.Client, request: Any, **_: Any) -> Any:
+    """Send what botocore wrote, and give what it reads an answer from.
+
+    Raises:
+        BackendError: no answer, a redirect, or one that says JSON and is none.
+    """
+    from botocore.awsrequest import AWSResponse  # noqa: PLC0415 - an extra; it asked us
+
+    body = request.body.read() if hasattr(request.body, "read") else request.body
+    headers = _headers(request.headers, request.url)
+    hidden = _hidden.get()
+    if hidden is not None:  # AWS repeats what was signed when a signature is wrong
+        hidden += (value for name, value in headers.items() if name.lower() in _SIGNED)
+    with translating(BACKEND):
+        written = http.build_request(request.method, request.url, content=body, headers=headers)
+        response = http.send(written, stream=True)
+        if not (request.stream_output and response.is_success):
+            response.read()
+    refusal(response)
+    _whole_json(response)
+    return AWSResponse(request.url, response.status_code, dict(response.headers), _Body(response))
 
 
 class _Body:
@@ -252,10 +256,6 @@ def _whole_json(response: httpx2.Response) -> None:
 
 def _not_redirected(context: dict[str, Any], **_: Any) -> None:
     context.setdefault("s3_redirect", {})["redirected"] = True
-
-
-#: While adaptkit asks: texts that must come out nowhere. botocore logs whole requests, answers and signatures at DEBUG.
-_hidden: ContextVar[list[str] | None] = ContextVar("adaptkit_hidden_from_aws", default=None)
 
 
 def _silence() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.adapter import ChatOptions
-from adaptkit.backends.base_model import fetch, find_base, hub_id, local_folder
+from adaptkit.backends.base_model import fetch, hub_id, local_folder
 from adaptkit.backends.chat_tokenizer import ChatTokenizer
-from adaptkit.backends.model_folder import ModelFolder, base_of, check_base, open_folder
-from adaptkit.errors import DataError, MissingDependencyError
+from adaptkit.backends.model_folder import ModelFolder, base_of, open_folder, tokenizer_of
+from adaptkit.errors import ArtifactError, DataError, MissingDependencyError
 from adaptkit.types import Message, Reply, Usage
 
 __all__ = ["LocalModel"]
@@ -37,12 +37,13 @@ class LocalModel:
         self._turn = threading.Lock()
 
     @classmethod
-    def load(cls, model: str, *, offline: bool) -> LocalModel:
+    def load(cls, model: str, *, offline: bool, stand_in: str | None = None) -> LocalModel:
         """Load a base (``builtin:…``, a folder, a hub id) or the folder of a trained model.
 
         Args:
             model: Which.
             offline: Whether nothing may be fetched.
+            stand_in: Base for weights from elsewhere whose own is not to be had.
 
         Raises:
             ArtifactError: it is damaged or not safe to load.
@@ -56,8 +57,8 @@ class LocalModel:
             import transformers  # noqa: F401, PLC0415
         except ImportError as error:
             raise MissingDependencyError("a local model", error.name or "torch", "local") from error
-        loaded = load_weights(found, offline=offline)
-        return cls(loaded, ChatTokenizer(found.folder))
+        base = base_of(found, offline=offline, stand_in=stand_in)
+        return cls(load_weights(found, base), ChatTokenizer(tokenizer_of(found, base)))
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of a conversation as a prompt."""
@@ -169,27 +170,31 @@ class LocalModel:
         return min(options.max_tokens or MAX_TOKENS, room)
 
 
-def load_weights(found: ModelFolder, *, offline: bool) -> Any:
-    """The model of a checked folder, in fp32 on a CPU and in its own precision on a GPU."""
-    folder = found.folder if found.base is None else base_of(found, offline=offline)
-    if found.base is not None:
-        check_base(found, find_base(found.base, folder))
+def load_weights(found: ModelFolder, base: Path | None) -> Any:
+    """The model of a checked folder, on its base if it is not whole: in fp32 on a CPU, on a GPU in its own precision.
+
+    Raises:
+        ArtifactError: the weights do not fit the base.
+    """
     with _quiet():
         import torch  # noqa: PLC0415
         from transformers import AutoModelForCausalLM  # noqa: PLC0415
 
         gpu = torch.cuda.is_available()
         model = AutoModelForCausalLM.from_pretrained(
-            folder,
+            base or found.folder,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
             dtype="auto" if gpu else torch.float32,
         )
-        if found.base is not None:
+        if base is not None:
             import peft  # noqa: PLC0415
 
-            model = peft.PeftModel.from_pretrained(model, str(found.folder))
+            try:
+                model = peft.PeftModel.from_pretrained(model, str(found.folder))
+            except (RuntimeError, ValueError) as error:
+                raise ArtifactError(f"the weights in {found.folder} do not fit the base in {base}") from error
     return model.to("cuda") if gpu else model
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -16,6 +17,7 @@ from typing import Any
 
 from adaptkit.backends.base_model import (
     Base,
+    fetch,
     find_base,
     hub_id,
     local_folder,
@@ -25,9 +27,9 @@ from adaptkit.backends.base_model import (
     weight_files,
 )
 from adaptkit.durable import sync
-from adaptkit.errors import ArtifactError, ConfigError
+from adaptkit.errors import AdaptkitWarning, ArtifactError, ConfigError
 
-__all__ = ["FORMAT", "ModelFolder", "base_hash", "copy_tokenizer", "finish", "open_folder"]
+__all__ = ["FORMAT", "ModelFolder", "base_hash", "base_of", "copy_tokenizer", "finish", "open_folder", "tokenizer_of"]
 
 FORMAT = "adaptkit-model-1"
 MANIFEST = "manifest.json"
@@ -140,19 +142,42 @@ def check_base(model: ModelFolder, base: Base) -> None:
         )
 
 
-def base_of(model: ModelFolder, *, offline: bool) -> Path:
-    """The folder of the base that PEFT weights belong to.
+def base_of(model: ModelFolder, *, offline: bool, stand_in: str | None = None) -> Path | None:
+    """The folder of the base that PEFT weights belong to; ``None`` for a whole model.
+
+    Args:
+        model: The folder of the weights.
+        offline: Whether nothing may be fetched.
+        stand_in: What to put weights on that come from elsewhere, where the base that they name is not to be had: a
+            host names its bases as it likes.
 
     Raises:
-        ArtifactError: it cannot be found.
+        ArtifactError: it cannot be found, or is not the one that the weights were trained on.
     """
-    from adaptkit.backends.base_model import fetch  # noqa: PLC0415 - may load the hub's client
-
-    name = str(model.base)
+    if model.base is None:
+        return None
     try:
-        return fetch(name, offline=offline) if hub_id(name) else Path(str(local_folder(name)))
-    except ConfigError as error:
-        raise ArtifactError(f"the base of the model in {model.folder} is gone: {error}") from error
+        folder = _found(model.base, offline=offline)
+    except (ConfigError, ArtifactError) as error:
+        if model.manifest or stand_in is None:
+            raise ArtifactError(f"the base of the model in {model.folder} is gone: {error}") from error
+        warnings.warn(
+            f"the weights in {model.folder} name the base {model.base!r}, which is not here; they go on {stand_in}",
+            AdaptkitWarning,
+            stacklevel=2,
+        )
+        return _found(stand_in, offline=offline)
+    check_base(model, find_base(model.base, folder))
+    return folder
+
+
+def _found(name: str, *, offline: bool) -> Path:
+    return fetch(name, offline=offline) if hub_id(name) else Path(str(local_folder(name)))
+
+
+def tokenizer_of(model: ModelFolder, base: Path | None) -> Path:
+    """The folder with the tokenizer: the model's own, else that of its base."""
+    return model.folder if base is None or (model.folder / "tokenizer.json").is_file() else base
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:

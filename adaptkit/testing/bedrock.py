@@ -142,7 +142,7 @@ class FakeBedrock:
         if job is None:
             return _error(asked, 404, "not_found", "no such job")
         self.jobs.poll(job.id)
-        if job.word == "Completed":
+        if job.word == "Completed" and not job.facts.setdefault("completed", False):
             self._complete(job)
         return Answer(self._told(job))
 
@@ -153,7 +153,8 @@ class FakeBedrock:
         return _error(asked, 404, "not_found", "no such job") if job is None else Answer(self._told(job))
 
     def _complete(self, job: RemoteJob) -> None:
-        self.models.setdefault(job.facts["model"], job)
+        job.facts["completed"] = True
+        self.models[job.facts["model"]] = job
         folder = job.body["outputDataConfig"]["s3Uri"].removeprefix("s3://").rstrip("/")
         table = "step_number,epoch_number,training_loss,perplexity\n0,0,2.5,12.2\n1,0,1.25,3.5\n"
         key = f"{folder}/model-customization-job-{job.id}/training_artifacts/step_wise_training_metrics.csv"
@@ -169,6 +170,7 @@ class FakeBedrock:
             "roleArn": body["roleArn"],
             "clientRequestToken": body["clientRequestToken"],
             "hyperParameters": body.get("hyperParameters", {}) | self.hyperparameters,
+            "customizationConfig": body.get("customizationConfig"),
             "trainingDataConfig": body["trainingDataConfig"],
             "validationDataConfig": body.get("validationDataConfig", {"validators": []}),
             "outputDataConfig": body["outputDataConfig"],

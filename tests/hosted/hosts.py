@@ -8,7 +8,9 @@ from typing import Protocol
 
 from adaptkit.adapter import BackendConfig
 from adaptkit.backends.bedrock import BedrockConfig
-from adaptkit.testing.bedrock import FakeBedrock
+from adaptkit.backends.fireworks import FireworksConfig
+from adaptkit.backends.openai import OpenAIConfig
+from adaptkit.testing import FakeBedrock, FakeFireworks, FakeOpenAI
 from adaptkit.testing.wire import Jobs, Wire
 
 #: The key that fakes accept, and which must come out nowhere.
@@ -30,7 +32,13 @@ class Host:
     environment: dict[str, str]
 
 
-HOSTS: list[Host] = []
+AWS = {
+    "AWS_ACCESS_KEY_ID": KEY,
+    "AWS_SECRET_ACCESS_KEY": "canary-secret-5d1e0c",
+    "AWS_SESSION_TOKEN": "canary-token-77ab31",
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+}
 
 
 def bedrock(fake: Fake) -> BedrockConfig:
@@ -44,11 +52,29 @@ def bedrock(fake: Fake) -> BedrockConfig:
     )
 
 
-AWS = {
-    "AWS_ACCESS_KEY_ID": KEY,
-    "AWS_SECRET_ACCESS_KEY": "canary-secret-5d1e0c",
-    "AWS_SESSION_TOKEN": "canary-token-77ab31",
-    "AWS_CONFIG_FILE": "/dev/null",
-    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-}
-HOSTS.append(Host("bedrock", lambda: FakeBedrock(KEY), bedrock, AWS))
+def _fireworks(fake: Fake) -> BackendConfig:
+    return FireworksConfig(account="acme", model=FakeFireworks.BASE, base_url=fake.wire.url, storage=())
+
+
+def _openai(fake: Fake) -> BackendConfig:
+    assert isinstance(fake, FakeOpenAI)
+    return OpenAIConfig(profile="openai", base_url=fake.url, model=fake.base, epochs=2)
+
+
+def _azure(fake: Fake) -> BackendConfig:
+    assert isinstance(fake, FakeOpenAI)
+    return OpenAIConfig(profile="azure", base_url=fake.url, model=fake.base, training_type="GlobalStandard")
+
+
+def _nebius(fake: Fake) -> BackendConfig:
+    assert isinstance(fake, FakeOpenAI)
+    return OpenAIConfig(profile="nebius", base_url=fake.url, model=fake.base, weights="lora", rank=8)
+
+
+HOSTS: list[Host] = [
+    Host("openai", lambda: FakeOpenAI(KEY), _openai, {"OPENAI_API_KEY": KEY}),
+    Host("openai-azure", lambda: FakeOpenAI(KEY, "azure"), _azure, {"AZURE_OPENAI_API_KEY": KEY}),
+    Host("openai-nebius", lambda: FakeOpenAI(KEY, "nebius"), _nebius, {"NEBIUS_API_KEY": KEY}),
+    Host("fireworks", lambda: FakeFireworks(KEY), _fireworks, {"FIREWORKS_API_KEY": KEY}),
+    Host("bedrock", lambda: FakeBedrock(KEY), bedrock, AWS),
+]

@@ -175,7 +175,8 @@ def test_what_is_not_set_is_not_sent(client_of: Any, fake: FakeBedrock) -> None:
 def test_reinforcement(client_of: Any, fake: FakeBedrock) -> None:
     rows = [{"messages": [{"role": "user", "content": f"{n}?"}], "reference_answer": {"is": n}} for n in range(4)]
     rft = {"grader": GRADER, "samples_per_prompt": 4, "reasoning_effort": "low"}
-    client_of(method="rft", epochs=2, learning_rate=1e-6, batch_size=16, rft=rft).submit("t", Dataset.of(rows))
+    client = client_of(method="rft", epochs=2, learning_rate=1e-6, batch_size=16, rft=rft)
+    client.submit("t", Dataset.of(rows))
     (body,) = sent(fake, "submit")
     assert body["customizationType"] == "REINFORCEMENT_FINE_TUNING"
     assert "hyperParameters" not in body
@@ -186,6 +187,9 @@ def test_reinforcement(client_of: Any, fake: FakeBedrock) -> None:
             "reasoningEffort": "low",
         },
     }  # fmt: skip
+    (owned,) = client._target("t").inventory().jobs
+    wanted = client.targets["t"].model_dump(exclude_unset=True)
+    assert BedrockConfig.model_validate(wanted | dict(owned.recipe)) == client.targets["t"]
     lines = fake.objects[body["trainingDataConfig"]["s3Uri"].removeprefix("s3://")].splitlines()
     assert json.loads(lines[0]) == rows[0], "the grader gets what stands beside the prompt"
 
@@ -438,10 +442,16 @@ def test_the_end_of_a_models_life(fake: FakeBedrock, tmp_path: Path) -> None:
 
 
 def test_inventory_and_deleting(client_of: Any, fake: FakeBedrock, tmp_path: Path) -> None:
-    model = client_of().submit("t", Dataset.of(ROWS)).result()
+    model = client_of(epochs=2, learning_rate=1e-5).submit("t", Dataset.of(ROWS)).result()
     ours = adapter(fake, tmp_path)
     owned = ours.inventory()
-    assert owned.jobs[0].recipe == {"backend": "bedrock", "model": "amazon.nova-lite-v1:0:300k", "method": "sft"}
+    recipe = owned.jobs[0].recipe
+    assert recipe == {
+        "backend": "bedrock", "model": "amazon.nova-lite-v1:0:300k", "method": "sft", "epochs": 2,
+        "learning_rate": 1e-5,
+    }  # fmt: skip
+    again = config(fake, **recipe)
+    assert (again.epochs, again.learning_rate) == (2, 1e-5)
     assert [found.id for found in owned.models] == [model.id]
     (file,) = owned.files
     assert file.bytes == len(fake.objects[file.id.removeprefix("s3://")])

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from adaptkit import (
+    AdaptkitWarning,
     ArtifactError,
     ChatOptions,
     ConfigError,
@@ -216,3 +217,34 @@ def test_download_and_delete(bench: Bench, tmp_path: Path) -> None:
     assert not model.exists()
     with pytest.raises(NotFoundError, match="no model at"):
         adapter.chat(str(model), ask("hello"), GREEDY)
+
+
+@pytest.fixture
+def elsewhere(trained: Path, tmp_path: Path) -> Path:
+    """The weights as a host would give them: no manifest, no tokenizer, and a base by the host's own name."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    shutil.copy(trained / "adapter_model.safetensors", folder)
+    config = json.loads((trained / "adapter_config.json").read_bytes())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "/models/of-theirs"}))
+    return folder
+
+
+def test_weights_from_a_host_go_on_the_base_of_the_target(
+    adapter: LoraAdapter, trained: Path, elsewhere: Path, tmp_path: Path
+) -> None:
+    question = ask("Where is parcel 3?")
+    with pytest.warns(AdaptkitWarning, match="/models/of-theirs.*builtin:tiny"):
+        assert adapter.chat(str(elsewhere), question, GREEDY) == adapter.chat(str(trained), question, GREEDY)
+    with pytest.warns(AdaptkitWarning, match="/models/of-theirs"):
+        merged = adapter.export(str(elsewhere), "merged", tmp_path / "merged")
+    assert adapter.chat(str(merged), question, GREEDY) == adapter.chat(str(trained), question, GREEDY)
+
+
+def test_weights_that_fit_no_base_here_are_refused(elsewhere: Path, bench: Bench) -> None:
+    config = json.loads((elsewhere / "adapter_config.json").read_bytes())
+    (elsewhere / "adapter_config.json").write_text(json.dumps({**config, "r": 2 * config["r"]}))
+    with pytest.warns(AdaptkitWarning), pytest.raises(ArtifactError, match="do not fit"):
+        bench.adapter().chat(str(elsewhere), ask("hello"), GREEDY)
+    with pytest.raises(ArtifactError, match="is gone"):
+        LocalModel.load(str(elsewhere), offline=True)

@@ -34,6 +34,7 @@ from adaptkit.types import (
 __all__ = ["BedrockAdapter"]
 
 _TYPES = {"sft": "FINE_TUNING", "rft": "REINFORCEMENT_FINE_TUNING"}
+_DETAILED = 200  # jobs of an account whose data and settings are asked for
 _MOST_PAGES = 1000  # a list that says for ever that there is more
 
 
@@ -94,7 +95,7 @@ class BedrockAdapter(Adapter[BedrockConfig]):
         if config.rft is None:
             request["hyperParameters"] = families.hyperparameters(config)
         else:
-            request["customizationConfig"] = {"rftConfig": _reinforced(config)}
+            request["customizationConfig"] = {"rftConfig": families.reinforced(config)}
         return {name: value for name, value in request.items() if value not in (None, [], {})}
 
     def warnings(self, files: Sequence[DataFile]) -> Sequence[str]:
@@ -191,12 +192,18 @@ class BedrockAdapter(Adapter[BedrockConfig]):
         return None if ends is None else ends.date()
 
     def inventory(self) -> Inventory:
-        """Jobs and custom models of the account, and the files of the folder."""
-        listed = self._pages(lambda token: self._listed("list_model_customization_jobs", token))
+        """Jobs and custom models of the account, and the files of the folder.
+
+        A list of jobs tells neither data nor settings, so the newest are asked for one by one.
+        """
+        pages = self._pages(lambda token: self._listed("list_model_customization_jobs", token))
+        listed = [job for page in pages for job in page.get("modelCustomizationJobSummaries", ())]
         models = self._pages(lambda token: self._listed("list_custom_models", token))
         files = self._pages(self._storage.listed)
         return Inventory(
-            jobs=tuple(_owned_job(job) for page in listed for job in page.get("modelCustomizationJobSummaries", ())),
+            jobs=tuple(
+                _owned_job(self._job(job["jobArn"]) if number < _DETAILED else job) for number, job in enumerate(listed)
+            ),
             models=tuple(
                 OwnedModel(
                     id=model["modelArn"], base=model["baseModelArn"], created_at=model["creationTime"].timestamp()
@@ -297,30 +304,11 @@ class BedrockAdapter(Adapter[BedrockConfig]):
         return [{"key": key, "value": value} for key, value in {"adaptkit": "yes", **self.config.tags}.items()]
 
 
-def _reinforced(config: BedrockConfig) -> dict[str, Any]:
-    """The grader and the hyperparameters, which are numbers there and not text."""
-    asked = config.rft
-    assert asked is not None  # noqa: S101 - refused before
-    settings = {
-        "epochCount": config.epochs,
-        "batchSize": config.batch_size,
-        "learningRate": config.learning_rate,
-        "trainingSamplePerPrompt": asked.samples_per_prompt,
-        "maxPromptLength": asked.max_prompt_tokens,
-        "inferenceMaxTokens": asked.max_answer_tokens,
-        "reasoningEffort": asked.reasoning_effort,
-        "evalInterval": asked.eval_interval,
-    }
-    return {
-        "graderConfig": {"lambdaGrader": {"lambdaArn": asked.grader}},
-        "hyperParameters": {name: value for name, value in settings.items() if value is not None},
-    }
-
-
 def _owned_job(job: Mapping[str, Any]) -> OwnedJob:
     return OwnedJob(
         snapshot=jobs.snapshot(job),
-        recipe=jobs.recipe(job),
-        model_id=job.get("customModelArn"),
+        recipe=families.recipe(job),
+        files=jobs.files(job),
+        model_id=job.get("customModelArn") or job.get("outputModelArn"),
         created_at=job["creationTime"].timestamp(),
     )

@@ -16,7 +16,7 @@ from typing import Any
 from adaptkit.backends.bedrock.config import BedrockConfig
 from adaptkit.data import DataRules
 
-__all__ = ["Family", "base_of", "family_of", "hyperparameters", "problems", "rules"]
+__all__ = ["Family", "base_of", "family_of", "hyperparameters", "problems", "recipe", "reinforced", "rules"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,15 @@ RFT = Family(
     },
     DataRules(kinds=_CHAT, format="openai", max_rows=20_000, needs_answer=False),
 )
+#: The host's words for the fields of the table ``rft``.
+RFT_WORDS = {
+    "samples_per_prompt": "trainingSamplePerPrompt",
+    "max_prompt_tokens": "maxPromptLength",
+    "max_answer_tokens": "inferenceMaxTokens",
+    "reasoning_effort": "reasoningEffort",
+    "eval_interval": "evalInterval",
+}
+_METHODS = {"FINE_TUNING": "sft", "REINFORCEMENT_FINE_TUNING": "rft"}
 #: Every field of the configuration that is a hyperparameter of some family.
 FIELDS = tuple(dict.fromkeys(field for family in (*FAMILIES, RFT) for field in family.fields))
 #: Fields that are near each other in meaning, where a family lacks one.
@@ -102,7 +111,10 @@ def family_of(config: BedrockConfig) -> Family | None:
     """The family of a configuration's model, ``None`` where adaptkit has no table of it."""
     if config.method == "rft":
         return RFT
-    base = base_of(config.model) or ""
+    return _named(base_of(config.model) or "")
+
+
+def _named(base: str) -> Family | None:
     return next((family for family in FAMILIES if base.startswith(family.start)), None)
 
 
@@ -157,6 +169,34 @@ def hyperparameters(config: BedrockConfig) -> dict[str, str]:
     return {family.fields[field].word: _text(value) for field, value in _set(config).items()}
 
 
+def recipe(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The target's table that would start a job of the account again, as far as the host tells."""
+    method = _METHODS.get(job.get("customizationType", "FINE_TUNING"))
+    base = base_of(job["baseModelArn"])
+    if method is None or base is None:
+        return {}
+    table: dict[str, Any] = {"backend": "bedrock", "model": base, "method": method}
+    told: Mapping[str, Any] = job.get("hyperParameters") or {}
+    if method == "rft":
+        asked = (job.get("customizationConfig") or {}).get("rftConfig") or {}
+        told = asked.get("hyperParameters") or {}
+        own = {field: told[word] for field, word in RFT_WORDS.items() if word in told}
+        table["rft"] = {"grader": ((asked.get("graderConfig") or {}).get("lambdaGrader") or {}).get("lambdaArn"), **own}
+    family = RFT if method == "rft" else _named(base)
+    if family is None:
+        return table | ({"hyperparameters": dict(told)} if told else {})
+    return table | {field: _number(told[bound.word]) for field, bound in family.fields.items() if bound.word in told}
+
+
+def reinforced(config: BedrockConfig) -> dict[str, Any]:
+    """The grader and the hyperparameters of reinforcement, which are numbers there and not text."""
+    asked = config.rft
+    assert asked is not None  # noqa: S101 - refused before
+    settings = {RFT.fields[field].word: value for field, value in _set(config).items()}
+    settings |= {word: getattr(asked, field) for field, word in RFT_WORDS.items() if getattr(asked, field) is not None}
+    return {"graderConfig": {"lambdaGrader": {"lambdaArn": asked.grader}}, "hyperParameters": settings}
+
+
 def _set(config: BedrockConfig) -> dict[str, Any]:
     return {field: getattr(config, field) for field in FIELDS if getattr(config, field) is not None}
 
@@ -172,6 +212,11 @@ def _wrong(family: Family, field: str, value: float) -> str:
         takes = f"{bound.least:g} alone" if bound.least == bound.most else f"{bound.least:g} to {bound.most:g}"
         return f"{field} = {value:g}: {family.name} takes {takes}"
     return ""
+
+
+def _number(told: str | float) -> float:
+    value = float(told)
+    return int(value) if value.is_integer() else value
 
 
 def _text(value: float) -> str:

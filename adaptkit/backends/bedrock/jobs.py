@@ -10,14 +10,13 @@ from typing import Any
 
 from adaptkit.types import Event, Snapshot, Status
 
-__all__ = ["job_name", "metrics_file", "model_name", "phases", "recipe", "snapshot", "steps", "tag_of"]
+__all__ = ["files", "job_name", "metrics_file", "model_name", "phases", "snapshot", "steps", "tag_of"]
 
 #: Jobs and deployments are named by their tag, so that they are found by name: one request, no list to wait for.
 _NAMED = "adaptkit-"
 _STATUSES = {"Completed": Status.SUCCEEDED, "Failed": Status.FAILED, "Stopped": Status.CANCELLED}
 _PHASES = ("validation", "dataProcessing", "training")
 _RANKS = ("NotStarted", "InProgress", "Stopping", "Completed", "Stopped", "Failed")
-_METHODS = {"FINE_TUNING": "sft", "REINFORCEMENT_FINE_TUNING": "rft"}
 
 
 def job_name(tag: str) -> str:
@@ -68,12 +67,11 @@ def _status(word: str, phase: str | None) -> Status:
     return _STATUSES.get(word, Status.UNKNOWN)
 
 
-def recipe(job: Mapping[str, Any]) -> dict[str, Any]:
-    """The target's table that would start a listed job again, as far as the list tells."""
-    method = _METHODS.get(job.get("customizationType", "FINE_TUNING"))
-    if method is None:
-        return {}
-    return {"backend": "bedrock", "model": job["baseModelArn"].rpartition("foundation-model/")[2], "method": method}
+def files(job: Mapping[str, Any]) -> dict[str, str]:
+    """Its files by purpose."""
+    validators: list[Any] = (job.get("validationDataConfig") or {}).get("validators") or []
+    told = {"train": job.get("trainingDataConfig"), "validation": validators[0] if validators else None}
+    return {purpose: file["s3Uri"] for purpose, file in told.items() if file and "s3Uri" in file}
 
 
 # what happened in a job -------------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.adapter import Adapter, ChatOptions, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import find_base, hub_id, local_folder
+from adaptkit.backends.local_jobs import OFFLINE, QUIET, Job, Spec
+from adaptkit.backends.local_model import BATCH
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short, trained_parameters
-from adaptkit.backends.lora.jobs import OFFLINE, QUIET, Job, Spec
 from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError, NotFoundError, UnsupportedError
 from adaptkit.machine import this_machine
@@ -98,6 +99,9 @@ class LoraAdapter(Adapter[LoraConfig]):
         """Make the job and start its worker; a job of that tag is found, and continued if it was interrupted."""
         spec = Spec(
             id=tag,
+            backend=self.backend,
+            program="adaptkit.backends.lora.running",
+            queue=plan.config.device,
             config=plan.config.model_dump(mode="json"),
             files={
                 purpose: str((self._home / "data" / f"{name}.jsonl").absolute()) for purpose, name in uploads.items()
@@ -109,6 +113,11 @@ class LoraAdapter(Adapter[LoraConfig]):
         job = Job.create(self._home, spec)
         job.start()
         return job.snapshot()
+
+    def estimate(self, plan: Plan[LoraConfig], uploads: Mapping[str, str]) -> float:
+        """Nothing: nobody sends a bill for this machine."""
+        del plan, uploads
+        return 0.0
 
     def poll(self, job_id: str) -> Snapshot:
         """How the job stands; ``paused`` with ``interrupted`` when its worker is gone before its end."""
@@ -155,7 +164,7 @@ class LoraAdapter(Adapter[LoraConfig]):
             for name, value in {**QUIET, **(OFFLINE if self._offline else {})}.items():
                 os.environ.setdefault(name, value)
             try:
-                loaded = LocalModel.load(model_id, offline=self._offline)
+                loaded = LocalModel.load(model_id, offline=self._offline, stand_in=self.config.model)
             except ConfigError as error:
                 raise NotFoundError(str(error), backend=self.backend) from error
             self._loaded[model_id] = loaded
@@ -173,11 +182,16 @@ class LoraAdapter(Adapter[LoraConfig]):
         """Answer many conversations together."""
         return self._model(model_id).generate(conversations, options)
 
+    def together(self, model_id: str) -> int:
+        """As many as fill a batch."""
+        del model_id
+        return BATCH
+
     def export(self, model_id: str, format: str, path: Path) -> Path:  # noqa: A002 - the field's standard term
         """Write the model as ``merged``, ``gguf`` or ``ollama``."""
         from adaptkit.backends.lora.export import export  # noqa: PLC0415 - where it is used
 
-        return export(model_id, format, path, offline=self._offline)
+        return export(model_id, format, path, offline=self._offline, stand_in=self.config.model)
 
     def download(self, model_id: str, path: Path) -> Path:
         """Copy the model's folder."""

@@ -11,12 +11,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from adaptkit.backends.base_model import fetch, hub_id, local_folder
 from adaptkit.backends.chat_tokenizer import ChatTokenizer
 from adaptkit.backends.local_model import load_weights
-from adaptkit.backends.model_folder import copy_tokenizer, open_folder
+from adaptkit.backends.model_folder import base_of, copy_tokenizer, open_folder, tokenizer_of
 from adaptkit.errors import ArtifactError, BackendError, UnsupportedError
 from adaptkit.types import Message
 
@@ -27,15 +29,19 @@ LLAMA_CPP = "ADAPTKIT_LLAMA_CPP"
 _CONVERTER = "convert_hf_to_gguf.py"
 
 
-def export(model: str, form: str, path: Path, *, offline: bool) -> Path:
-    """Write a model; arguments and errors as for `SupportsExport.export`.
+def export(model: str, form: str, path: Path, *, offline: bool, stand_in: str | None = None) -> Path:
+    """Write a model; arguments and errors as for `SupportsExport.export`, the others as for `LocalModel.load`.
 
     Raises:
         UnsupportedError: no such format, or GGUF without llama.cpp's converter.
         ArtifactError: the model is damaged, or ``path`` is not empty.
         BackendError: the converter failed.
     """
-    writers = {"merged": _merged, "gguf": _gguf, "ollama": _ollama}
+    writers: Mapping[str, Callable[[Callable[[Path], None], Path], None]] = {
+        "merged": lambda merge, draft: merge(draft),
+        "gguf": _gguf,
+        "ollama": _ollama,
+    }
     if form not in writers:
         raise UnsupportedError(f"there is no export format {form!r}; there are {', '.join(writers)}")
     if form == "gguf":
@@ -47,29 +53,30 @@ def export(model: str, form: str, path: Path, *, offline: bool) -> Path:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as held:
         draft = Path(held) / "model"
         draft.mkdir()
-        writers[form](model, draft, offline)
+        writers[form](partial(_merged, model, offline, stand_in), draft)
         if path.exists():
             path.rmdir()
         draft.rename(path)
     return path
 
 
-def _merged(model: str, draft: Path, offline: bool) -> None:
+def _merged(model: str, offline: bool, stand_in: str | None, draft: Path) -> None:
     """The weights with the change added in: fp32 where there is no GPU, else in the base's own precision."""
     import torch  # noqa: PLC0415 - an extra
 
     folder = fetch(model, offline=offline) if hub_id(model) else local_folder(model)
     found = open_folder(Path(str(folder)))
-    loaded = load_weights(found, offline=offline)
-    if found.base is not None:
+    base = base_of(found, offline=offline, stand_in=stand_in)
+    loaded = load_weights(found, base)
+    if base is not None:
         loaded = loaded.merge_and_unload()
     loaded.to(torch.device("cpu")).save_pretrained(draft)
-    copy_tokenizer(found.folder, draft)
+    copy_tokenizer(tokenizer_of(found, base), draft)
 
 
-def _gguf(model: str, draft: Path, offline: bool) -> None:
+def _gguf(merge: Callable[[Path], None], draft: Path) -> None:
     with tempfile.TemporaryDirectory(dir=draft.parent) as held:
-        _merged(model, Path(held), offline)
+        merge(Path(held))
         command = [sys.executable, str(_converter()), held, "--outfile", str(draft / "model.gguf")]
         done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode:
@@ -92,9 +99,9 @@ def _converter() -> Path:
     return found
 
 
-def _ollama(model: str, draft: Path, offline: bool) -> None:
+def _ollama(merge: Callable[[Path], None], draft: Path) -> None:
     """Merged weights and the Modelfile that ``ollama create NAME -f Modelfile`` reads; GGUF where it can be made."""
-    _merged(model, draft, offline)
+    merge(draft)
     tokenizer = ChatTokenizer(draft)
     lines = ["FROM .", "PARAMETER temperature 0"]
     if tokenizer.tokenizer.eos_token:

@@ -15,7 +15,15 @@ import pytest
 from adaptkit import AdaptkitWarning, Client, Dataset, Message, UnsupportedError
 from adaptkit.adapter import BackendConfig, ChatOptions, Context
 from adaptkit.backends.bedrock import BedrockAdapter, BedrockConfig, jobs
-from adaptkit.errors import ConfigError, DataError, DeploymentFailed, NotFoundError, PermissionDeniedError, ServiceError
+from adaptkit.errors import (
+    BackendError,
+    ConfigError,
+    DataError,
+    DeploymentFailed,
+    NotFoundError,
+    PermissionDeniedError,
+    ServiceError,
+)
 from adaptkit.job import Job
 from adaptkit.steps import Clock, SystemClock
 from adaptkit.testing import FakeBedrock, FakeClock
@@ -315,6 +323,17 @@ def test_a_stopped_job(client_of: Any, fake: FakeBedrock) -> None:
     assert job.refresh() is Status.RUNNING
     assert job.raw_status == "Stopping"
     assert job.refresh() is Status.CANCELLED
+
+
+def test_what_has_ended_is_not_stopped(client_of: Any, fake: FakeBedrock, tmp_path: Path) -> None:
+    job = client_of().submit("t", Dataset.of(ROWS))
+    ours = adapter(fake, tmp_path)
+    fake.wire.next("cancel", "refused")
+    with pytest.raises(BackendError):  # it runs, and the host will not stop it
+        ours.cancel(job.id)
+    job.wait(3600)
+    ours.cancel(job.id)
+    assert fake.wire.count()["cancel"] == 2
 
 
 def test_a_job_without_a_model_has_none(client_of: Any, fake: FakeBedrock, tmp_path: Path) -> None:

@@ -263,6 +263,15 @@ def test_what_an_error_means(
     assert type(pickle.loads(pickle.dumps(error))) is kind
 
 
+def test_errors_inside_a_stream_begin_in_lower_case() -> None:
+    from botocore.exceptions import EventStreamError
+
+    from adaptkit.backends.bedrock.faults import translation
+
+    error = EventStreamError({"Error": {"Code": "throttlingException", "Message": "slower"}}, "ConverseStream")
+    assert type(translation(error, [])) is RateLimitError
+
+
 def test_a_service_that_is_gone(fake: FakeBedrock, tmp_path: Path) -> None:
     fake.wire.next("poll", "gone")
     with pytest.raises(BackendRetiredError):

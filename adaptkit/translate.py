@@ -33,6 +33,7 @@ NEVER: tuple[frozenset[str], ...] = (frozenset({"learning_rate", "learning_rate_
 #: Fields that say where the host is and who asks: they are the new host's own.
 _OF_THE_HOST = frozenset(
     {"backend", "profile", "base_url", "api_key_env", "account", "region", "endpoint_url", "role_arn", "bucket"}
+    | {"aws_profile", "bucket_owner", "endpoints", "prefix"}
 )
 
 

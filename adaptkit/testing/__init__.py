@@ -23,10 +23,12 @@ from adaptkit.testing.scripted import ScriptedAdapter, ScriptedConfig, ScriptedD
 from adaptkit.testing.service import FaultName, RequestKind, ScriptedService
 
 if TYPE_CHECKING:
+    from adaptkit.testing.bedrock import FakeBedrock
     from adaptkit.testing.fireworks import FakeFireworks
     from adaptkit.testing.openai import FakeOpenAI
 
 __all__ = [
+    "FakeBedrock",
     "FakeClock",
     "FakeFireworks",
     "FakeOpenAI",
@@ -42,6 +44,7 @@ __all__ = [
 
 #: Fakes of hosts by the module that each lies in.
 _FAKES = {
+    "FakeBedrock": "adaptkit.testing.bedrock",
     "FakeFireworks": "adaptkit.testing.fireworks",
     "FakeOpenAI": "adaptkit.testing.openai",
 }

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from adaptkit.adapter import BackendConfig
+from adaptkit.backends.bedrock import BedrockConfig
 from adaptkit.backends.fireworks import FireworksConfig
 from adaptkit.backends.openai import OpenAIConfig
-from adaptkit.testing import FakeFireworks, FakeOpenAI
+from adaptkit.testing import FakeBedrock, FakeFireworks, FakeOpenAI
 from adaptkit.testing.wire import Jobs, Wire
 
 #: The key that fakes accept, and which must come out nowhere.
@@ -29,6 +30,26 @@ class Host:
     service: Callable[[], Fake]
     config: Callable[[Fake], BackendConfig]
     environment: dict[str, str]
+
+
+AWS = {
+    "AWS_ACCESS_KEY_ID": KEY,
+    "AWS_SECRET_ACCESS_KEY": "canary-secret-5d1e0c",
+    "AWS_SESSION_TOKEN": "canary-token-77ab31",
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+}
+
+
+def bedrock(fake: Fake) -> BedrockConfig:
+    url = fake.wire.url
+    return BedrockConfig(
+        region="us-east-1",
+        model="amazon.nova-lite-v1:0:300k",
+        role_arn="arn:aws:iam::123456789012:role/tuning",
+        bucket="our-data",
+        endpoints={"bedrock": url, "runtime": url, "s3": url},  # type: ignore[arg-type]
+    )
 
 
 def _fireworks(fake: Fake) -> BackendConfig:
@@ -55,4 +76,5 @@ HOSTS: list[Host] = [
     Host("openai-azure", lambda: FakeOpenAI(KEY, "azure"), _azure, {"AZURE_OPENAI_API_KEY": KEY}),
     Host("openai-nebius", lambda: FakeOpenAI(KEY, "nebius"), _nebius, {"NEBIUS_API_KEY": KEY}),
     Host("fireworks", lambda: FakeFireworks(KEY), _fireworks, {"FIREWORKS_API_KEY": KEY}),
+    Host("bedrock", lambda: FakeBedrock(KEY), bedrock, AWS),
 ]

@@ -26,6 +26,7 @@ _BUILT_IN = {
     "lora": "adaptkit.backends.lora:LoraAdapter",
     "prompt": "adaptkit.backends.prompt:PromptAdapter",
     "scripted": "adaptkit.testing.scripted:ScriptedAdapter",
+    "together": "adaptkit.backends.together:TogetherAdapter",
 }
 
 

@@ -1,7 +1,8 @@
 """For testing: your lifecycle code with no key, network or waiting, and your backend against the contract.
 
 `ScriptedConfig` is the configuration of a fake remote service that does what you tell it, `ScriptedService` that
-service seen from outside, `FakeClock` time that passes at once. The contract that every backend keeps is in
+service seen from outside, `FakeClock` time that passes at once. `FakeTogether` and its like are fakes of hosts, over
+real sockets; each is loaded when it is asked for. The contract that every backend keeps is in
 `adaptkit.testing.contract`.
 
 ```python
@@ -13,13 +14,20 @@ assert service.jobs_per_tag() == {service.jobs()[0].tag: 1}
 ```
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from adaptkit.testing.clock import FakeClock
 from adaptkit.testing.remote import RemoteDeployment, RemoteJob
 from adaptkit.testing.scripted import ScriptedAdapter, ScriptedConfig, ScriptedDeploy
 from adaptkit.testing.service import FaultName, RequestKind, ScriptedService
 
+if TYPE_CHECKING:
+    from adaptkit.testing.together import FakeTogether
+
 __all__ = [
     "FakeClock",
+    "FakeTogether",
     "FaultName",
     "RemoteDeployment",
     "RemoteJob",
@@ -29,3 +37,14 @@ __all__ = [
     "ScriptedDeploy",
     "ScriptedService",
 ]
+
+#: Fakes of hosts by the module that each lies in.
+_FAKES = {
+    "FakeTogether": "adaptkit.testing.together",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FAKES:
+        return getattr(import_module(_FAKES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

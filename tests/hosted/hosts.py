@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from adaptkit.adapter import BackendConfig
+from adaptkit.backends.together import TogetherConfig
+from adaptkit.testing import FakeTogether
 from adaptkit.testing.wire import Jobs, Wire
 
 #: The key that fakes accept, and which must come out nowhere.
@@ -29,3 +31,11 @@ class Host:
 
 
 HOSTS: list[Host] = []
+
+
+def _together(fake: Fake) -> BackendConfig:
+    assert isinstance(fake, FakeTogether)
+    return TogetherConfig(base_url=fake.wire.url, model="Qwen/Qwen3-8B", rank=8)
+
+
+HOSTS += [Host("together", lambda: FakeTogether(KEY), _together, {"TOGETHER_API_KEY": KEY})]

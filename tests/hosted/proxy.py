@@ -48,6 +48,7 @@ class LosingProxy:
                     self.lost += 1
                     for side in (near, far):
                         side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        side.shutdown(socket.SHUT_RDWR)  # else it stays open as long as the other thread reads it
                     break
                 near.sendall(data)
         near.close()

@@ -318,6 +318,7 @@ class FakeTogether:
                 "model", "from_checkpoint", "suffix", "training_file", "validation_file", "n_epochs", "n_evals",
                 "n_checkpoints", "learning_rate", "lr_scheduler", "training_type", "training_method", "warmup_ratio",
                 "max_grad_norm", "weight_decay", "packing", "max_seq_length", "random_seed",
+                "wandb_project_name",
             )
             if name in body
         }  # fmt: skip

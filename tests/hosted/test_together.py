@@ -1,4 +1,4 @@
-"""Together: the contract, and what the tables of all hosts leave out: formats, refusals, readiness, weights, hosting."""
+"""Together: the contract, and what the tables of all hosts leave out: formats, refusals, files, weights, hosting."""
 
 import io
 import json
@@ -60,6 +60,14 @@ PAIRS = [
 ]
 
 
+class Brisk(FakeClock):
+    """Time that passes a hundred times too fast, so that who waits for another thread lets it work."""
+
+    def sleep(self, seconds):
+        time.sleep(min(seconds / 100, 0.05))
+        super().sleep(seconds)
+
+
 class TestContract(AdapterContract):
     """The contract, against the fake."""
 
@@ -96,7 +104,7 @@ class TestContract(AdapterContract):
         self.fake.wire.next("poll", "lost")
 
     def clock(self):
-        return FakeClock(time.time())
+        return Brisk(time.time())
 
 
 @pytest.fixture
@@ -499,6 +507,13 @@ def test_what_runs_is_compared_with_what_was_asked(fake, open_client):
     assert "rank = 16" in said
     assert "alpha" not in said, "what the host does not repeat is no difference"
     assert len(job.snapshot.notes) == 3
+
+
+def test_what_was_lost_and_found_is_compared_too(fake, open_client):
+    fake.changed = {"n_epochs": 1}
+    fake.wire.next("submit", "lost")
+    with pytest.warns(AdaptkitWarning, match="epochs = 3"):
+        open_client(epochs=3).submit("t", Dataset.of(ROWS))
 
 
 def test_a_job_that_runs_as_asked_is_not_spoken_of(fake, open_client, recwarn):

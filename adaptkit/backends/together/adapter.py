@@ -176,11 +176,11 @@ class TogetherAdapter(Adapter[TogetherConfig]):
 
     def find(self, tag: str) -> Sequence[Snapshot]:
         """Jobs whose suffix ends in a tag: the host lists all that there are."""
-        return [heard for heard in map(jobs.snapshot, self._listed()) if heard.tag == tag]
+        return [jobs.snapshot(job, self.config) for job in self._listed() if jobs.tag_in(job.get("suffix")) == tag]
 
     def poll(self, job_id: str) -> Snapshot:
         """Ask how a job stands."""
-        return jobs.snapshot(self._job(job_id), self.config)
+        return jobs.snapshot(self._job(job_id))
 
     def cancel(self, job_id: str) -> None:
         """Ask a job to stop; what it has trained is paid for."""

@@ -67,7 +67,7 @@ def snapshot(job: Mapping[str, Any], config: TogetherConfig | None = None) -> Sn
 
     Args:
         job: Its words.
-        config: What was asked for, to compare with what runs; ``None`` for a job of somebody else.
+        config: What was asked for, to compare with what will run; ``None`` where the job may be of another one.
     """
     word = str(job.get("status") or "")
     status = STATUSES.get(word.lower(), Status.UNKNOWN)
@@ -77,7 +77,7 @@ def snapshot(job: Mapping[str, Any], config: TogetherConfig | None = None) -> Sn
         raw_status=word or "no status",
         tag=tag_in(job.get("suffix")),
         message=_said(job) if status is Status.FAILED else None,
-        notes=tuple(_notes(job, config, status)),
+        notes=(*_differences(job, config), *_notes(job, status)),
         raw=job,
     )
 
@@ -100,14 +100,16 @@ def _said(job: Mapping[str, Any]) -> str | None:
     return str(wrong[-1].get("message") or "") or None if wrong else None
 
 
-def _notes(job: Mapping[str, Any], config: TogetherConfig | None, status: Status) -> Iterator[str]:
-    if config is not None:
-        yield from differences(settings(config), told_settings(job), "Together")
+def _differences(job: Mapping[str, Any], config: TogetherConfig | None) -> tuple[str, ...]:
+    return () if config is None else differences(settings(config), told_settings(job), "Together")
+
+
+def _notes(job: Mapping[str, Any], status: Status) -> Iterator[str]:
     if job.get("early_stopped"):
         step, best = job.get("early_stopping_best_step"), job.get("early_stopping_best_metric")
         kept = f"the best of step {step} was kept" if best is not None else f"it halted at step {step}"
         yield f"it stopped early: the loss on held-out data fell no more, and {kept}"
-    if config is not None and config.wandb is not None and status.is_terminal and not job.get("wandb_url"):
+    if job.get("wandb_project_name") and status.is_terminal and not job.get("wandb_url"):
         yield "Weights & Biases was asked for, and Together names no run there"
 
 

@@ -376,6 +376,26 @@ def test_an_upload_to_a_host_outside_the_policy_stops_there(fake, open_client):
         open_client(egress=["api.together.ai"], storage=("kept.example.com",)).plan("t", Dataset.of(ROWS))
 
 
+def test_an_address_in_the_clear_is_not_sent_to(fake, open_client):
+    fake.storage.url = "http://storage.example.com"
+    with pytest.raises(EgressError, match="not https"):
+        open_client().submit("t", Dataset.of(ROWS))
+    fake.storage.url = "https://storage.example.com"
+    with pytest.raises(EgressError, match="which is not in storage"):
+        open_client(storage=("kept.example.com",)).submit("t", Dataset.of(ROWS))
+
+
+def test_data_that_changes_under_a_plan_is_not_sent(fake, open_client, tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(map(json.dumps, ROWS)))
+    client = open_client()
+    plan = client.plan("t", Dataset.open(str(path)))
+    path.write_text("\n".join(map(json.dumps, [*ROWS, turns("user", "assistant")])))
+    with pytest.raises(DataError):
+        adapter_of(client).upload(plan.files[0])
+    assert fake.wire.count()["upload"] == 0
+
+
 def test_a_file_is_waited_for(fake, open_client):
     fake.processing = ["PENDING", "QUEUED", "RUNNING", "RUNNING", "COMPLETED"]
     open_client().submit("t", Dataset.of(ROWS))
@@ -418,6 +438,16 @@ def test_limits_of_today_refuse_all_at_once(fake, open_client):
     assert "8 to 32" in str(caught.value)
     assert fake.wire.count()["submit"] == 0
     assert sent(fake, "limits")[0].first("model_name") == MODEL
+
+
+def test_limits_differ_by_method_and_weights(fake, open_client):
+    for settings, most in (({}, 32), ({"weights": "full"}, 16)):
+        with pytest.raises(UnsupportedError, match=f"8 to {most}"):
+            open_client(batch_size=33, **settings).submit("t", Dataset.of(ROWS))
+    for settings, most in (({}, 16), ({"weights": "full"}, 8)):
+        with pytest.raises(UnsupportedError, match=f"8 to {most}") as caught:
+            open_client(batch_size=17, method="dpo", max_length=20_000, **settings).submit("t", Dataset.of(PAIRS))
+        assert "1024 to 16384" in str(caught.value)
 
 
 def test_a_model_that_trains_no_full_weights(fake, open_client):
@@ -595,7 +625,7 @@ def test_other_keys_go_into_the_request_and_nowhere_else(fake, open_client, monk
 
 
 def test_errors_hold_no_key(fake, open_client, monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", "wandb-canary-key-1234567890")
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdefghij"  # nothing of it is in the other key)
 
     def echo(asked):
         from adaptkit.testing.wire import Answer
@@ -606,10 +636,10 @@ def test_errors_hold_no_key(fake, open_client, monkeypatch):
     for number, route in enumerate(routes):
         if route.operation == "submit":
             routes[number] = type(route)(route.method, route.path, route.operation, echo)
-    with pytest.raises(BackendError) as caught:
+    with pytest.raises(BackendError, match="suffix") as caught:
         open_client(wandb={}).submit("t", Dataset.of(ROWS))
     for text in (str(caught.value), repr(caught.value), pickle.dumps(caught.value).decode(errors="replace")):
-        assert "wandb-canary" not in text
+        assert "0123456789" not in text
         assert KEY not in text
 
 

@@ -625,7 +625,7 @@ def test_other_keys_go_into_the_request_and_nowhere_else(fake, open_client, monk
 
 
 def test_errors_hold_no_key(fake, open_client, monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdefghij"  # nothing of it is in the other key)
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdefghij")  # nothing of it is in the other key
 
     def echo(asked):
         from adaptkit.testing.wire import Answer

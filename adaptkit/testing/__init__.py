@@ -1,8 +1,8 @@
 """For testing: your lifecycle code with no key, network or waiting, and your backend against the contract.
 
 `ScriptedConfig` is the configuration of a fake remote service that does what you tell it, `ScriptedService` that
-service seen from outside, `FakeClock` time that passes at once. `FakeTogether` and its like are fakes of hosts, over
-real sockets; each is loaded when it is asked for. The contract that every backend keeps is in
+service seen from outside, `FakeClock` time that passes at once. `FakeOpenAI` and its like are fakes of hosts, over real
+sockets; each is loaded when it is asked for. The contract that every backend keeps is in
 `adaptkit.testing.contract`.
 
 ```python
@@ -23,10 +23,14 @@ from adaptkit.testing.scripted import ScriptedAdapter, ScriptedConfig, ScriptedD
 from adaptkit.testing.service import FaultName, RequestKind, ScriptedService
 
 if TYPE_CHECKING:
+    from adaptkit.testing.fireworks import FakeFireworks
+    from adaptkit.testing.openai import FakeOpenAI
     from adaptkit.testing.together import FakeTogether
 
 __all__ = [
     "FakeClock",
+    "FakeFireworks",
+    "FakeOpenAI",
     "FakeTogether",
     "FaultName",
     "RemoteDeployment",
@@ -40,6 +44,8 @@ __all__ = [
 
 #: Fakes of hosts by the module that each lies in.
 _FAKES = {
+    "FakeFireworks": "adaptkit.testing.fireworks",
+    "FakeOpenAI": "adaptkit.testing.openai",
     "FakeTogether": "adaptkit.testing.together",
 }
 

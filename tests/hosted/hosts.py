@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from adaptkit.adapter import BackendConfig
+from adaptkit.backends.fireworks import FireworksConfig
+from adaptkit.backends.openai import OpenAIConfig
 from adaptkit.backends.together import TogetherConfig
-from adaptkit.testing import FakeTogether
+from adaptkit.testing import FakeFireworks, FakeOpenAI, FakeTogether
 from adaptkit.testing.wire import Jobs, Wire
 
 #: The key that fakes accept, and which must come out nowhere.
@@ -30,7 +32,23 @@ class Host:
     environment: dict[str, str]
 
 
-HOSTS: list[Host] = []
+def _fireworks(fake: Fake) -> BackendConfig:
+    return FireworksConfig(account="acme", model=FakeFireworks.BASE, base_url=fake.wire.url, storage=())
+
+
+def _openai(fake: Fake) -> BackendConfig:
+    assert isinstance(fake, FakeOpenAI)
+    return OpenAIConfig(profile="openai", base_url=fake.url, model=fake.base, epochs=2)
+
+
+def _azure(fake: Fake) -> BackendConfig:
+    assert isinstance(fake, FakeOpenAI)
+    return OpenAIConfig(profile="azure", base_url=fake.url, model=fake.base, training_type="GlobalStandard")
+
+
+def _nebius(fake: Fake) -> BackendConfig:
+    assert isinstance(fake, FakeOpenAI)
+    return OpenAIConfig(profile="nebius", base_url=fake.url, model=fake.base, weights="lora", rank=8)
 
 
 def _together(fake: Fake) -> BackendConfig:
@@ -38,4 +56,10 @@ def _together(fake: Fake) -> BackendConfig:
     return TogetherConfig(base_url=fake.wire.url, model="Qwen/Qwen3-8B", rank=8)
 
 
-HOSTS += [Host("together", lambda: FakeTogether(KEY), _together, {"TOGETHER_API_KEY": KEY})]
+HOSTS: list[Host] = [
+    Host("openai", lambda: FakeOpenAI(KEY), _openai, {"OPENAI_API_KEY": KEY}),
+    Host("openai-azure", lambda: FakeOpenAI(KEY, "azure"), _azure, {"AZURE_OPENAI_API_KEY": KEY}),
+    Host("openai-nebius", lambda: FakeOpenAI(KEY, "nebius"), _nebius, {"NEBIUS_API_KEY": KEY}),
+    Host("fireworks", lambda: FakeFireworks(KEY), _fireworks, {"FIREWORKS_API_KEY": KEY}),
+    Host("together", lambda: FakeTogether(KEY), _together, {"TOGETHER_API_KEY": KEY}),
+]

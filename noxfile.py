@@ -72,7 +72,14 @@ def _pytest(session: nox.Session, *arguments: str) -> None:
 @nox.session(python=AVAILABLE[:1])
 def lint(session: nox.Session) -> None:
     session.install(
-        "-q", *CONSTRAINED, "ruff>=0.14", "mypy>=1.18", "jinja2", "huggingface_hub", "-e", ".[cli,openai,postgres]"
+        "-q",
+        *CONSTRAINED,
+        "ruff>=0.14",
+        "mypy>=1.18",
+        "jinja2",
+        "huggingface_hub",
+        "-e",
+        ".[cli,openai,postgres,together]",
     )
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -83,7 +90,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Oldest Python with everything; newest without torch, whose CPU build is not to be had for every Python."""
     wheel = _wheel(session)
-    extras = "bedrock,cli,openai,parquet,postgres" + (",local,trl" if session.python == AVAILABLE[0] else "")
+    extras = "bedrock,cli,openai,parquet,postgres,together" + (",local,trl" if session.python == AVAILABLE[0] else "")
     session.install("-q", *CONSTRAINED, f"adaptkit[{extras}] @ {wheel.resolve().as_uri()}", *TEST_TOOLS)
     _pytest(session, *(() if session.python == AVAILABLE[0] else WITHOUT_TORCH))
 

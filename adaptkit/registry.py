@@ -29,6 +29,7 @@ _BUILT_IN = {
     "openai": "adaptkit.backends.openai:OpenAIAdapter",
     "prompt": "adaptkit.backends.prompt:PromptAdapter",
     "scripted": "adaptkit.testing.scripted:ScriptedAdapter",
+    "together": "adaptkit.backends.together:TogetherAdapter",
 }
 
 

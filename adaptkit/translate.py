@@ -27,13 +27,15 @@ SAME: tuple[frozenset[str], ...] = (
     frozenset({"max_length", "max_seq_length", "max_context_length", "context_length"}),
     frozenset({"warmup_steps", "learning_rate_warmup_steps"}),
     frozenset({"beta", "dpo_beta"}),
+    frozenset({"gradient_accumulation", "gradient_accumulation_steps"}),
+    frozenset({"warmup", "warmup_ratio"}),
 )
 #: Fields that look alike and are not: no value of one says anything of the other.
 NEVER: tuple[frozenset[str], ...] = (frozenset({"learning_rate", "learning_rate_multiplier"}),)
 #: Fields that say where the host is and who asks: they are the new host's own.
 _OF_THE_HOST = frozenset(
     {"backend", "profile", "base_url", "api_key_env", "account", "region", "endpoint_url", "role_arn", "bucket"}
-    | {"aws_profile", "bucket_owner", "endpoints", "prefix"}
+    | {"aws_profile", "bucket_owner", "endpoints", "prefix", "storage"}
 )
 
 

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from adaptkit.testing.bedrock import FakeBedrock
     from adaptkit.testing.fireworks import FakeFireworks
     from adaptkit.testing.openai import FakeOpenAI
+    from adaptkit.testing.together import FakeTogether
 
 __all__ = [
     "FakeBedrock",
     "FakeClock",
     "FakeFireworks",
     "FakeOpenAI",
+    "FakeTogether",
     "FaultName",
     "RemoteDeployment",
     "RemoteJob",
@@ -47,6 +49,7 @@ _FAKES = {
     "FakeBedrock": "adaptkit.testing.bedrock",
     "FakeFireworks": "adaptkit.testing.fireworks",
     "FakeOpenAI": "adaptkit.testing.openai",
+    "FakeTogether": "adaptkit.testing.together",
 }
 
 

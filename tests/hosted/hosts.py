@@ -10,7 +10,8 @@ from adaptkit.adapter import BackendConfig
 from adaptkit.backends.bedrock import BedrockConfig
 from adaptkit.backends.fireworks import FireworksConfig
 from adaptkit.backends.openai import OpenAIConfig
-from adaptkit.testing import FakeBedrock, FakeFireworks, FakeOpenAI
+from adaptkit.backends.together import TogetherConfig
+from adaptkit.testing import FakeBedrock, FakeFireworks, FakeOpenAI, FakeTogether
 from adaptkit.testing.wire import Jobs, Wire
 
 #: The key that fakes accept, and which must come out nowhere.
@@ -71,10 +72,16 @@ def _nebius(fake: Fake) -> BackendConfig:
     return OpenAIConfig(profile="nebius", base_url=fake.url, model=fake.base, weights="lora", rank=8)
 
 
+def _together(fake: Fake) -> BackendConfig:
+    assert isinstance(fake, FakeTogether)
+    return TogetherConfig(base_url=fake.wire.url, model="Qwen/Qwen3-8B", rank=8)
+
+
 HOSTS: list[Host] = [
     Host("openai", lambda: FakeOpenAI(KEY), _openai, {"OPENAI_API_KEY": KEY}),
     Host("openai-azure", lambda: FakeOpenAI(KEY, "azure"), _azure, {"AZURE_OPENAI_API_KEY": KEY}),
     Host("openai-nebius", lambda: FakeOpenAI(KEY, "nebius"), _nebius, {"NEBIUS_API_KEY": KEY}),
     Host("fireworks", lambda: FakeFireworks(KEY), _fireworks, {"FIREWORKS_API_KEY": KEY}),
     Host("bedrock", lambda: FakeBedrock(KEY), bedrock, AWS),
+    Host("together", lambda: FakeTogether(KEY), _together, {"TOGETHER_API_KEY": KEY}),
 ]

@@ -18,13 +18,14 @@ import msgspec
 from adaptkit.adapter import Adapter, ChatOptions, Context, DataFile, Guarantee, Plan
 from adaptkit.backends import terms
 from adaptkit.backends.chat_endpoint import Endpoint
-from adaptkit.backends.openai import asking
+from adaptkit.backends.openai import asking, refusals
 from adaptkit.backends.openai.answers import checkpoint_of, day_of, event_of, snapshot_of, text_of
 from adaptkit.backends.openai.api import Api
 from adaptkit.backends.openai.azure import Deployments
 from adaptkit.backends.openai.config import OpenAIConfig
 from adaptkit.backends.openai.inventory import inventory_of, jobs_of
 from adaptkit.backends.openai.profiles import PROFILES, ProfileName, shutdown_of
+from adaptkit.backends.openai.recipes import changed
 from adaptkit.backends.openai.rules import rules_for
 from adaptkit.backends.openai.uploads import upload
 from adaptkit.backends.rest import account_of
@@ -106,9 +107,9 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
     def prepare(self, data: Dataset) -> Plan[OpenAIConfig]:
         """Refuse what the host cannot take, then check and convert."""
         who = f"the openai backend ({self.config.facts.says})"
-        terms.refuse(who, asking.problems(self.config))
+        terms.refuse(who, refusals.problems(self.config))
         plan = super().prepare(data)
-        terms.refuse(who, list(asking.size_problems(self.config, plan.files)))
+        terms.refuse(who, list(refusals.size_problems(self.config, plan.files)))
         return plan
 
     def request(self, files: Sequence[DataFile]) -> Mapping[str, Any]:
@@ -181,7 +182,7 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
             ),
             keys,
         )
-        heard = snapshot_of(job, asking.changed(config, job))
+        heard = snapshot_of(job, changed(config, job))
         if config.facts.tag_in is not None and heard.tag != tag:
             unkept = f"{config.facts.says} does not repeat the job's tag, so a job whose answer is lost is not found"
             heard = msgspec.structs.replace(heard, notes=(*heard.notes, unkept))

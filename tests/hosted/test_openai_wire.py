@@ -295,6 +295,16 @@ def test_where_the_filter_is_ignored_every_page_is_looked_through(service: FakeO
     assert [heard.job_id for heard in found] == [job.id]
 
 
+def test_where_the_filter_is_refused_the_list_is_looked_through(service: FakeOpenAI, tmp_path: Path) -> None:
+    service.wire.next("submit", "lost")
+    service.wire.next("find", "refused")
+    job = client(config(service), tmp_path).submit("t", Dataset.of(ROWS))
+    assert list(service.jobs.all) == [job.id]
+    service.wire.next("find", "failed")  # which says nothing of the filter
+    with pytest.raises(ServiceError):
+        adapter(config(service), tmp_path).find("t" * 26)
+
+
 def test_a_host_that_keeps_no_tag_is_told_of(service: FakeOpenAI, tmp_path: Path) -> None:
     service.keeps_metadata = False
     job = client(config(service), tmp_path).submit("t", Dataset.of(ROWS))
@@ -458,6 +468,15 @@ def test_pause_and_resume(service: FakeOpenAI, tmp_path: Path) -> None:
     assert [job.refresh(), job.raw_status] == [Status.PAUSED, "paused"]
     job.resume()
     assert job.wait(36000) is Status.SUCCEEDED
+
+
+def test_a_cap_that_resuming_takes_away(azure: FakeOpenAI, tmp_path: Path) -> None:
+    azure.jobs.script = ["running", "paused"]
+    host = adapter(config(azure), tmp_path)
+    method = {"type": "reinforcement", "reinforcement": {}}
+    capped = azure.jobs.add("t", {"model": azure.base, "training_file": "f", "method": method})
+    assert "takes that cap away" in host.poll(capped.id).notes[0]
+    assert host.poll(azure.jobs.add("u", {"model": azure.base, "training_file": "f"}).id).notes == ()
 
 
 def test_a_job_without_a_model_gives_none(service: FakeOpenAI, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from adaptkit.backends.openai.azure import Deployments
 from adaptkit.backends.openai.config import OpenAIConfig
 from adaptkit.backends.openai.inventory import inventory_of, jobs_of
 from adaptkit.backends.openai.profiles import PROFILES, ProfileName, shutdown_of
-from adaptkit.backends.openai.recipes import changed
+from adaptkit.backends.openai.recipes import changed, method_of
 from adaptkit.backends.openai.rules import rules_for
 from adaptkit.backends.openai.uploads import upload
 from adaptkit.backends.rest import account_of
@@ -58,6 +58,7 @@ _LOOKED_LONG_ENOUGH = 900.0
 _TOO_LATE = frozenset({400, 409, 422})
 #: Pages of 100 jobs that are looked through for a tag where the host does not filter.
 _PAGES = 20
+_CAPPED = "Azure pauses an RFT job when it has cost $5,000; resuming it takes that cap away"
 
 
 class OpenAIAdapter(Adapter[OpenAIConfig]):
@@ -131,7 +132,7 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
                 "downloaded. adaptkit translate writes this target for another backend"
             )
         if config.profile == "azure" and config.method == "rft":
-            yield "Azure pauses an RFT job when it has cost $5,000; resuming it takes that cap away"
+            yield _CAPPED
 
     # -- files ----------------------------------------------------------------------------------------------------
 
@@ -190,14 +191,24 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
 
     def poll(self, job_id: str) -> Snapshot:
         """How a job stands."""
-        return snapshot_of(self._job(job_id))
+        job = self._job(job_id)
+        heard = snapshot_of(job)
+        if self.config.profile == "azure" and heard.status is Status.PAUSED and method_of(job)[0] == "rft":
+            heard = msgspec.structs.replace(heard, notes=(_CAPPED,))
+        return heard
 
     def find(self, tag: str) -> Sequence[Snapshot]:
         """Jobs with the tag: asked for by it, then looked for among the newest, since a host may filter late or not."""
-        by_tag = {"metadata": {asking.TAG: tag}} if self.config.facts.tag_in == "metadata" else None
-        return (by_tag and self._tagged(tag, by_tag)) or self._tagged(tag, {})
+        found: list[Snapshot] = []
+        if self.config.facts.tag_in == "metadata":
+            try:
+                found = self._tagged(tag, metadata={asking.TAG: tag})
+            except BackendError as error:
+                if error.transient:
+                    raise  # else it is the filter that the host does not know
+        return found or self._tagged(tag)
 
-    def _tagged(self, tag: str, query: dict[str, Any]) -> list[Snapshot]:
+    def _tagged(self, tag: str, **query: Any) -> list[Snapshot]:
         return [snapshot_of(job) for job in jobs_of(self._api, _PAGES, **query) if asking.tag_of(job) == tag]
 
     def cancel(self, job_id: str) -> None:

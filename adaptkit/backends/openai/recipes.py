@@ -9,10 +9,10 @@ from adaptkit.backends.openai.asking import METHODS, TAG_AT_END, WIRE, hyperpara
 from adaptkit.backends.openai.config import OpenAIConfig
 from adaptkit.backends.terms import differences
 
-__all__ = ["changed", "recipe"]
+__all__ = ["changed", "method_of", "recipe"]
 
 
-def _method_of(job: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+def method_of(job: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """The method that a host says it runs, by adaptkit's name, and its hyperparameters by the wire's names.
 
     They stand inside the method, or beside it as ``hyperparameters``, which is null for some methods.
@@ -36,7 +36,7 @@ def _our_names(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def changed(config: OpenAIConfig, job: Mapping[str, Any]) -> tuple[str, ...]:
     """What the host says that it will run otherwise than asked, one sentence each."""
-    method, told = _method_of(job)
+    method, told = method_of(job)
     said = _our_names(told)
     asked = _our_names(hyperparameters(config))
     if isinstance(job.get("method"), Mapping):
@@ -49,7 +49,7 @@ def changed(config: OpenAIConfig, job: Mapping[str, Any]) -> tuple[str, ...]:
 
 def recipe(config: OpenAIConfig, job: Mapping[str, Any]) -> dict[str, Any]:
     """The target's table that would start the same job, as far as the host tells; validation is a file of its own."""
-    method, told = _method_of(job)
+    method, told = method_of(job)
     table = config.model_dump(mode="json", include={"backend", "profile", "base_url", "api_key_env"}, exclude_none=True)
     table |= {"model": job.get("model"), "method": method}
     settings = _our_names(told)

@@ -173,7 +173,7 @@ def test_an_upload_that_the_host_forgot_begins_again(service: FakeOpenAI, tmp_pa
     service.wire.next("complete_upload", "failed")
     with pytest.raises(ServiceError):
         adapter(config(service), tmp_path).upload(file)
-    service.forget_uploads()
+    service.store.forget_uploads()
     file_id = adapter(config(service), tmp_path).upload(file)
     assert len(service.files[file_id]) == file.size
     assert service.wire.count()["begin_upload"] == 2
@@ -206,11 +206,11 @@ def test_files_are_looked_at_before_they_are_used(service: FakeOpenAI, tmp_path:
     host = adapter(config(service), tmp_path)
     file_id = host.upload(large())
     for word, ready in (("processed", True), (None, True), ("", True), ("splendid", True), ("uploaded", False)):
-        service.file_status = word
+        service.store.status = word
         assert host.data_ready(file_id) is ready, word
-    service._facts[file_id]["created_at"] -= 3600  # deprecated, and may say "uploaded" for ever
+    service.store.facts[file_id]["created_at"] -= 3600  # deprecated, and may say "uploaded" for ever
     assert host.data_ready(file_id)
-    service.file_status = "error"
+    service.store.status = "error"
     with pytest.raises(DataError, match="row 3 is no JSON"):
         host.data_ready(file_id)
 
@@ -543,7 +543,7 @@ def test_when_a_model_is_switched_off(service: FakeOpenAI, tmp_path: Path) -> No
 
 
 def test_the_inventory(service: FakeOpenAI, tmp_path: Path) -> None:
-    service.newest_page = 1
+    service.newest_page = service.store.newest_page = 1
     job = finished(service, tmp_path, epochs=2, seed=7, name="desk")
     other = service.jobs.add("", {"model": service.base, "training_file": "file-gone"})
     owned = adapter(config(service), tmp_path).inventory()

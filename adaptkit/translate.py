@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from adaptkit.adapter import BackendConfig
 from adaptkit.registry import adapter_type
 
-__all__ = ["Field", "Translation", "translate"]
+__all__ = ["Field", "Translation", "toml_table", "translate"]
 
 Verdict = Literal["carried", "renamed", "decide", "impossible"]
 
@@ -64,9 +64,14 @@ class Translation:
 
     def toml(self, name: str) -> str:
         """The target's table as TOML; what is to be decided stands in it as a comment."""
-        lines = [f"[targets.{name}]", *(f"{key} = {_toml(value)}" for key, value in self.table.items())]
-        lines += [f"# {field.becomes} = …   {field.why}" for field in self.fields if field.verdict == "decide"]
-        return "\n".join(lines) + "\n"
+        undecided = [field for field in self.fields if field.verdict == "decide"]
+        return toml_table(name, self.table) + "".join(f"# {field.becomes} = …   {field.why}\n" for field in undecided)
+
+
+def toml_table(name: str, table: Mapping[str, Any]) -> str:
+    """A target's table as TOML; values that are ``None`` are left out."""
+    given = (f"{key} = {_toml(value)}\n" for key, value in table.items() if value is not None)
+    return f"[targets.{name}]\n{''.join(given)}"
 
 
 def translate(config: BackendConfig, backend: str) -> Translation:

@@ -13,8 +13,6 @@ c. seconds from the start of the process to the end of the first step, ours / pl
 `--device cuda --base 1b` runs the same with a 1B Llama made from its configuration; no GPU was at hand to try it.
 """
 
-# ruff: noqa: PLC0415 - each kind imports what it needs and nothing else, in a process of its own
-
 from __future__ import annotations
 
 import argparse

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -33,7 +33,12 @@ class Rest:
         self._http, self._url, self._key_env, self._backend = http, base_url, api_key_env, backend
 
     def send(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+        private: Iterable[str] = (),
     ) -> dict[str, Any]:
         """One request.
 
@@ -42,6 +47,7 @@ class Rest:
             path: Path from its first slash; build it with `segment`, so that no id leads elsewhere.
             body: Sent as JSON.
             query: Parameters; those that are ``None`` are left out.
+            private: Texts of the body that must not come back in an error, such as another service's key.
 
         Returns:
             The JSON object of the answer; empty where the answer is.
@@ -51,7 +57,7 @@ class Rest:
                 the request may have been carried out.
             ConfigError: the key is not in the environment.
         """
-        response = self._send(method, path, body, query)
+        response = self._send(method, path, body, query, private)
         if not response.content.strip():
             return {}
         try:
@@ -73,6 +79,18 @@ class Rest:
         raise_for(response, self._backend)
         return response
 
+    def read_file(self, url: str) -> Iterator[bytes]:
+        """The content of an address that the service gave, as it comes, asked for without the key.
+
+        Raises:
+            BackendError, EgressError: as for `put_file`; one that breaks off is a `ServiceError`.
+        """
+        with translating(self._backend), self._http.stream("GET", url) as response:
+            if not response.is_success:
+                response.read()
+                raise_for(response, self._backend)
+            yield from response.iter_bytes()
+
     def pages(self, path: str, query: Mapping[str, Any], token: str, parameter: str) -> Iterator[dict[str, Any]]:
         """The answers of a list, page by page, while they name a next one.
 
@@ -92,7 +110,12 @@ class Rest:
         raise ServiceError(f"the list {self._url}{path} has no end", backend=self._backend)
 
     def _send(
-        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, Any] | None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        query: Mapping[str, Any] | None,
+        private: Iterable[str],
     ) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {key_from(self._key_env, f'the {self._backend} backend')}"}
         given = {name: value for name, value in (query or {}).items() if value is not None}
@@ -103,7 +126,7 @@ class Rest:
             response = self._http.request(
                 method, f"{self._url}{path}", content=content, params=given or None, headers=headers
             )
-        raise_for(response, self._backend)
+        raise_for(response, self._backend, private)
         return response
 
 

@@ -23,10 +23,12 @@ from adaptkit.testing.scripted import ScriptedAdapter, ScriptedConfig, ScriptedD
 from adaptkit.testing.service import FaultName, RequestKind, ScriptedService
 
 if TYPE_CHECKING:
+    from adaptkit.testing.fireworks import FakeFireworks
     from adaptkit.testing.openai import FakeOpenAI
 
 __all__ = [
     "FakeClock",
+    "FakeFireworks",
     "FakeOpenAI",
     "FaultName",
     "RemoteDeployment",
@@ -39,7 +41,10 @@ __all__ = [
 ]
 
 #: Fakes of hosts by the module that each lies in.
-_FAKES = {"FakeOpenAI": "adaptkit.testing.openai"}
+_FAKES = {
+    "FakeFireworks": "adaptkit.testing.fireworks",
+    "FakeOpenAI": "adaptkit.testing.openai",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from adaptkit.adapter import BackendConfig
+from adaptkit.backends.fireworks import FireworksConfig
 from adaptkit.backends.openai import OpenAIConfig
-from adaptkit.testing import FakeOpenAI
+from adaptkit.testing import FakeFireworks, FakeOpenAI
 from adaptkit.testing.wire import Jobs, Wire
 
 #: The key that fakes accept, and which must come out nowhere.
@@ -30,7 +31,8 @@ class Host:
     environment: dict[str, str]
 
 
-HOSTS: list[Host] = []
+def _fireworks(fake: Fake) -> BackendConfig:
+    return FireworksConfig(account="acme", model=FakeFireworks.BASE, base_url=fake.wire.url, storage=())
 
 
 def _openai(fake: Fake) -> BackendConfig:
@@ -48,8 +50,9 @@ def _nebius(fake: Fake) -> BackendConfig:
     return OpenAIConfig(profile="nebius", base_url=fake.url, model=fake.base, weights="lora", rank=8)
 
 
-HOSTS += [
+HOSTS: list[Host] = [
     Host("openai", lambda: FakeOpenAI(KEY), _openai, {"OPENAI_API_KEY": KEY}),
     Host("openai-azure", lambda: FakeOpenAI(KEY, "azure"), _azure, {"AZURE_OPENAI_API_KEY": KEY}),
     Host("openai-nebius", lambda: FakeOpenAI(KEY, "nebius"), _nebius, {"NEBIUS_API_KEY": KEY}),
+    Host("fireworks", lambda: FakeFireworks(KEY), _fireworks, {"FIREWORKS_API_KEY": KEY}),
 ]

@@ -114,6 +114,11 @@ class LoraAdapter(Adapter[LoraConfig]):
         job.start()
         return job.snapshot()
 
+    def estimate(self, plan: Plan[LoraConfig], uploads: Mapping[str, str]) -> float:
+        """Nothing: nobody sends a bill for this machine."""
+        del plan, uploads
+        return 0.0
+
     def poll(self, job_id: str) -> Snapshot:
         """How the job stands; ``paused`` with ``interrupted`` when its worker is gone before its end."""
         return Job(self._home, job_id).snapshot()

@@ -9,6 +9,7 @@ with closing(FakeOpenAI(key="sk-test")) as service:
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -45,7 +46,7 @@ class FakeOpenAI:
         figures: Losses that a job tells when it runs.
         reply: What models answer; ``{text}`` stands for the question.
         weights: Files of a checkpoint by name (Nebius).
-        deployments: By name (Azure).
+        deployments: By name (Azure, Nebius).
     """
 
     def __init__(self, key: str | None = None, profile: Literal["openai", "azure", "nebius"] = "openai") -> None:
@@ -100,6 +101,10 @@ class FakeOpenAI:
             Route("GET", "/v1/models/{id*}", "shutdown_date", self._model),
             Route("DELETE", "/v1/models/{id*}", "delete_model", self._delete_model),
             Route("POST", "/v1/chat/completions", "chat", self._chat),
+            Route("POST", "/v0/models", "deploy", self._serve),
+            Route("GET", "/v0/models", "find_deployments", lambda _: Answer(list(self.deployments.values()))),
+            Route("GET", "/v0/models/{name*}", "deployment", self._served),
+            Route("DELETE", "/v0/models/{name*}", "undeploy", self._unserve),
             Route("PUT", deployment, "deploy", self._deploy),
             Route("GET", deployment, "deployment", self._deployment),
             Route("DELETE", deployment, "undeploy", self._undeploy),
@@ -301,7 +306,7 @@ class FakeOpenAI:
     def _answers(self, model: str) -> bool:
         if self.profile == "azure":
             return model in self.deployments and self._state_of(self.deployments[model]) == "Succeeded"
-        return model in self._models()
+        return model in self._models() or self.deployments.get(model, {}).get("status") == "active"
 
     def _chunks(self, words: Sequence[str], finish: str) -> Iterator[Any]:
         for number, word in enumerate(words):
@@ -311,6 +316,23 @@ class FakeOpenAI:
         yield "[DONE]"
 
     # -- deployments ------------------------------------------------------------------------------------------------
+
+    def _serve(self, asked: Asked) -> Answer:
+        given = asked.json()
+        name = f"{given['base_model'].removesuffix('-fast')}-LoRa:{given['name']}-{secrets.token_hex(2)}"
+        self.deployments[name] = {**given, "name": name, "created_at": int(time.time()), "status": "validating"}
+        return Answer(dict(self.deployments[name]))
+
+    def _served(self, asked: Asked) -> Answer:
+        told = self.deployments.get(asked.matched["name"])
+        if told is None:
+            return missing("no such model")
+        told["status"] = "active"
+        return Answer(dict(told))
+
+    def _unserve(self, asked: Asked) -> Answer:
+        told = self.deployments.pop(asked.matched["name"], None)
+        return missing("no such model") if told is None else Answer({**told, "status": "deleted"})
 
     def _deploy(self, asked: Asked) -> Answer:
         name, known = asked.matched["name"], asked.matched["name"] in self.deployments

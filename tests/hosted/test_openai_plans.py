@@ -248,6 +248,9 @@ REFUSED: list[tuple[Callable[[], OpenAIConfig], str]] = [
     (lambda: azure(wandb={"project": "p"}), "wandb: Azure has no such setting"),
     (lambda: nebius(wandb={"project": "p"}), "wandb.api_key_env: Nebius wants the key"),
     (lambda: config(wandb={"project": "p", "api_key_env": "K"}), "wandb.api_key_env: OpenAI has the key"),
+    (lambda: azure(deploy={"base_model": "b"}), "deploy: at Azure its table says subscription, resource_group"),
+    (lambda: nebius(deploy={"subscription": "s", "resource_group": "r", "account": "a"}), "its table says base_model"),
+    (lambda: config(deploy={"base_model": "b"}), "deploy: OpenAI has no such setting"),
     (lambda: mantle(name="n"), "name: Amazon Bedrock has no such setting"),
     (lambda: mantle(method="sft"), "method = 'sft': Amazon Bedrock has no such method; the nearest is rft"),
     (lambda: mantle(grader=CHECK), "grader.type = 'string_check': Amazon Bedrock takes lambda"),
@@ -378,7 +381,7 @@ def test_a_host_has_the_powers_that_it_has() -> None:
     assert has == {
         "openai": ["SupportsFind", "SupportsPause", "SupportsShutdownDate"],
         "azure": ["SupportsFind", "SupportsPause", "SupportsDeploy", "SupportsShutdownDate"],
-        "nebius": ["SupportsFind", "SupportsDownload"],
+        "nebius": ["SupportsFind", "SupportsDownload", "SupportsDeploy"],
         "bedrock-mantle": [],
     }
     assert adapter(config()).guarantee == "reconcilable"

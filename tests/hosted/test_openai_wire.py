@@ -20,7 +20,7 @@ from adaptkit import Client, Dataset, Job
 from adaptkit.adapter import ChatOptions, Context, DataFile
 from adaptkit.backends.openai import OpenAIAdapter, OpenAIConfig, uploads
 from adaptkit.backends.openai.asking import TAG
-from adaptkit.backends.openai.config import AzureDeploy
+from adaptkit.backends.openai.config import AzureDeploy, NebiusDeploy
 from adaptkit.backends.openai.profiles import PROFILES
 from adaptkit.config import target
 from adaptkit.errors import (
@@ -690,3 +690,34 @@ def test_every_word_of_a_deployment(azure: FakeOpenAI, tmp_path: Path, word: str
     heard = host.deployment("tag")
     assert (heard.status, heard.raw_status, heard.tag) == (status, word, "tag")
     assert heard.answers_as == ("tag" if status == "ready" else None)
+
+
+# Nebius: served LoRA --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [None, "lost", "failed_after", "html"])
+def test_a_lora_is_served_and_taken_down(nebius: FakeOpenAI, tmp_path: Path, fault: Any) -> None:
+    made = config(nebius, deploy=NebiusDeploy(base_model="meta-llama/Meta-Llama-3.1-8B-Instruct-fast"))
+    with client(made, tmp_path) as opened:
+        model = opened.submit("t", Dataset.of(ROWS)).result(36000)
+        if fault:
+            nebius.wire.next("deploy", fault)
+        with model.deploy(confirm_spend=True) as running:
+            (told,) = nebius.deployments.values()
+            assert told["source"] == model.id
+            assert running.id == told["name"]
+            assert running.chat("Hello").text == "You said: Hello"
+        assert nebius.deployments == {}
+        running.refresh()
+        assert running.status == "stopped"
+        adapter(made, tmp_path).undeploy(running.id)
+
+
+def test_a_lora_of_which_nothing_is_heard_is_not_served_twice(nebius: FakeOpenAI, tmp_path: Path) -> None:
+    made = config(nebius, deploy=NebiusDeploy(base_model="meta-llama/Meta-Llama-3.1-8B-Instruct-fast"))
+    with client(made, tmp_path) as opened:
+        model = opened.submit("t", Dataset.of(ROWS)).result(36000)
+        nebius.wire.next("deploy", "failed")
+        with pytest.raises(SubmissionUncertain):
+            model.deploy(confirm_spend=True)
+        assert nebius.wire.count()["deploy"] == 1

@@ -22,8 +22,9 @@ from adaptkit.backends.openai import asking, refusals
 from adaptkit.backends.openai.answers import checkpoint_of, day_of, event_of, snapshot_of, text_of
 from adaptkit.backends.openai.api import Api
 from adaptkit.backends.openai.azure import Deployments
-from adaptkit.backends.openai.config import OpenAIConfig
+from adaptkit.backends.openai.config import AzureDeploy, NebiusDeploy, OpenAIConfig
 from adaptkit.backends.openai.inventory import inventory_of, jobs_of
+from adaptkit.backends.openai.nebius import ServedModels
 from adaptkit.backends.openai.profiles import PROFILES, ProfileName, shutdown_of
 from adaptkit.backends.openai.recipes import changed, method_of
 from adaptkit.backends.openai.rules import rules_for
@@ -177,12 +178,13 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
         model = asked.pop("model")
         if "validation" in uploads:
             asked["validation_file"] = uploads["validation"]
-        job = self._api.ask(
-            lambda sdk: sdk.fine_tuning.jobs.with_raw_response.create(
-                model=model, training_file=uploads["train"], extra_body=asked
-            ),
-            keys,
-        )
+        with terms.retiring(config.facts.says, self.backend):
+            job = self._api.ask(
+                lambda sdk: sdk.fine_tuning.jobs.with_raw_response.create(
+                    model=model, training_file=uploads["train"], extra_body=asked
+                ),
+                keys,
+            )
         heard = snapshot_of(job, changed(config, job))
         if config.facts.tag_in is not None and heard.tag != tag:
             unkept = f"{config.facts.says} does not repeat the job's tag, so a job whose answer is lost is not found"
@@ -328,7 +330,7 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
     # -- deployments ------------------------------------------------------------------------------------------------
 
     def deploy(self, model_id: str, tag: str) -> DeploymentSnapshot:
-        """Put a deployment whose name is the tag."""
+        """Start a deployment that carries the tag in its name."""
         return self._deployments.start(model_id, tag)
 
     def deployment(self, deployment_id: str) -> DeploymentSnapshot:
@@ -336,11 +338,8 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
         return self._deployments.get(deployment_id)
 
     def find_deployments(self, tag: str) -> Sequence[DeploymentSnapshot]:
-        """The deployment of that name."""
-        try:
-            return [self._deployments.get(tag)]
-        except NotFoundError:
-            return []
+        """Deployments with the tag."""
+        return self._deployments.find(tag)
 
     def undeploy(self, deployment_id: str) -> None:
         """Delete a deployment."""
@@ -368,15 +367,21 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
             return self._opened
 
     @property
-    def _deployments(self) -> Deployments:
+    def _deployments(self) -> Deployments | ServedModels:
+        where, config = self.config.deploy, self.config
         with self._opening:
-            return Deployments(self._client(), self.config.deploy, self.backend)
+            if isinstance(where, AzureDeploy):
+                return Deployments(self._client(), where, self.backend)
+            if isinstance(where, NebiusDeploy):
+                return ServedModels.at(self._client(), config.url, config.api_key_env, self.backend, where)
+        host = config.facts
+        raise UnsupportedError(f"deploying at {host.says} needs a deploy table with {', '.join(host.deploys)}")
 
     def _endpoint(self, model_id: str) -> Endpoint:
         if not self.config.facts.serves and _checkpoint(model_id)[1]:
             raise UnsupportedError(
-                f"{self.config.facts.says} names no model that answers for {model_id}; model.download(path) fetches "
-                "its weights, and a LoRA answers through the lora backend"
+                f"{self.config.facts.says} names no model that answers for {model_id}; model.deploy() has a LoRA "
+                "served, and model.download(path) fetches its weights for the lora backend"
             )
         with self._opening:
             return Endpoint(self._client(), self.config.url, self.config.api_key_env, self.backend)
@@ -386,7 +391,11 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
 def _at(kind: type[AdapterT], profile: ProfileName) -> type[AdapterT]:
     """The class of adapters at a host: powers are told by the class, and not every host has all of them."""
     host = PROFILES[profile]
-    promises = {"guarantee": host.guarantee, "settle_seconds": kind.settle_seconds if host.tag_in else 0.0}
+    promises = {
+        "guarantee": host.guarantee,
+        "settle_seconds": kind.settle_seconds if host.tag_in else 0.0,
+        "deploy_guarantee": host.deploy_guarantee,
+    }
     lacking = {"__module__": kind.__module__, "__doc__": kind.__doc__, **promises, **dict.fromkeys(host.lacks)}
     made: type[AdapterT] = types.new_class(kind.__name__, (kind,), exec_body=lambda body: body.update(lacking))
     return made

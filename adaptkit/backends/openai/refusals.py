@@ -29,7 +29,7 @@ def problems(config: OpenAIConfig) -> Sequence[str]:
     if config.method not in host.methods:
         kinds = ", ".join(sorted(host.methods))
         wrong = [f"method = {config.method!r}: {host.says} has no such method; the nearest is {kinds}"]
-    parts = (_settings, _bounds, _texts, _weights, _wandb, _reinforcement)
+    parts = (_settings, _bounds, _texts, _weights, _wandb, _reinforcement, _deploy)
     return [*wrong, *(problem for part in parts for problem in part(config, host))]
 
 
@@ -132,3 +132,9 @@ def _reinforcement(config: OpenAIConfig, host: Profile) -> Iterator[str]:
         yield f"grader.type = {config.grader.type!r}: {host.says} takes {graders}"
     if host.rft_validation and config.validation is None:
         yield f"validation: method = 'rft' needs held-out examples at {host.says}"
+
+
+def _deploy(config: OpenAIConfig, host: Profile) -> Iterator[str]:
+    given = config.deploy
+    if given is not None and host.deploys and not set(host.deploys) <= set(type(given).model_fields):
+        yield f"deploy: at {host.says} its table says {', '.join(host.deploys)}"

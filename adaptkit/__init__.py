@@ -40,7 +40,19 @@ from adaptkit.errors import (
     UnknownBackendError,
     UnsupportedError,
 )
-from adaptkit.types import DeploymentRef, Event, JobRef, Message, ModelRef, Reply, Snapshot, Status, Usage
+from adaptkit.types import (
+    DeploymentRef,
+    Event,
+    Inventory,
+    JobRef,
+    Message,
+    ModelRef,
+    OwnedJob,
+    Reply,
+    Snapshot,
+    Status,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from adaptkit.adapter import Adapter, BackendConfig, ChatOptions
@@ -50,6 +62,7 @@ if TYPE_CHECKING:
     from adaptkit.client import Client
     from adaptkit.data import Dataset
     from adaptkit.deployment import Deployment
+    from adaptkit.estimate import Estimate
     from adaptkit.job import Job
     from adaptkit.model import Model
 
@@ -78,7 +91,9 @@ __all__ = [
     "DeploymentRef",
     "DeploymentTimeout",
     "EgressError",
+    "Estimate",
     "Event",
+    "Inventory",
     "Job",
     "JobCancelled",
     "JobError",
@@ -92,6 +107,7 @@ __all__ = [
     "Model",
     "ModelRef",
     "NotFoundError",
+    "OwnedJob",
     "PermissionDeniedError",
     "PromptConfig",
     "QuotaError",
@@ -120,6 +136,7 @@ _HOME = {
     "Client": "adaptkit.client",
     "Dataset": "adaptkit.data",
     "Deployment": "adaptkit.deployment",
+    "Estimate": "adaptkit.estimate",
     "Job": "adaptkit.job",
     "LoraConfig": "adaptkit.backends.lora",
     "Model": "adaptkit.model",

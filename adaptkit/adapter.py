@@ -437,6 +437,10 @@ class SupportsGenerate(Protocol):
         """Answers in the order of the conversations."""
         ...
 
+    def together(self, model_id: str) -> int:
+        """How many conversations it answers quickest in one go; 1 where each is a request of its own."""
+        ...
+
 
 @runtime_checkable
 class SupportsExport(Protocol):

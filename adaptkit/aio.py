@@ -7,7 +7,7 @@ trio.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,11 @@ from anyio import CancelScope, to_thread
 from adaptkit import hosting, lifecycle, steps
 from adaptkit.adapter import BackendConfig, ChatOptions, Plan
 from adaptkit.client import Client, Targets
-from adaptkit.data import Dataset
+from adaptkit.data import Dataset, Record
 from adaptkit.deployment import Deployment
 from adaptkit.job import Job
 from adaptkit.journal import Run, Upload
+from adaptkit.mapping import Answer
 from adaptkit.model import Conversation, Model
 from adaptkit.steps import Clock
 from adaptkit.types import DeploymentRef, DeploymentSnapshot, Event, JobRef, ModelRef, Reply, Snapshot, Status
@@ -96,6 +97,25 @@ class AsyncClient:
     async def model(self, ref: str | ModelRef) -> AsyncModel:
         """As `Client.model`."""
         return AsyncModel(await _call(self._client.model, ref))
+
+    async def map(
+        self,
+        model: str | ModelRef | AsyncModel,
+        questions: Iterable[Record | Conversation],
+        *,
+        options: ChatOptions | None = None,
+        concurrency: int = 8,
+        fresh: bool = False,
+        **settings: Any,
+    ) -> AsyncIterator[Answer]:
+        """As `Client.map`, for ``async for``; the questions under way have threads of their own."""
+        asked = model._model if isinstance(model, AsyncModel) else model
+        answers = self._client.map(asked, questions, options=options, concurrency=concurrency, fresh=fresh, **settings)
+        try:
+            while (answer := await _call(next, answers, None)) is not None:
+                yield answer
+        finally:
+            answers.close()
 
     async def deployment(self, ref: str | DeploymentRef) -> AsyncDeployment:
         """As `Client.deployment`."""
@@ -235,6 +255,16 @@ class AsyncModel:
     def ref(self) -> ModelRef:
         """As `Model.ref`."""
         return self._model.ref
+
+    @property
+    def account(self) -> str:
+        """As `Model.account`."""
+        return self._model.account
+
+    @property
+    def together(self) -> int:
+        """As `Model.together`."""
+        return self._model.together
 
     async def chat(self, messages: Conversation, options: ChatOptions | None = None, **settings: Any) -> Reply:
         """As `Model.chat`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -11,16 +11,18 @@ from typing import Any, Self
 
 from adaptkit import config as configuration
 from adaptkit import steps
-from adaptkit.adapter import Adapter, BackendConfig, Context, Plan, SupportsDeleteData
+from adaptkit.adapter import Adapter, BackendConfig, ChatOptions, Context, Plan, SupportsDeleteData
+from adaptkit.answers import Answers
 from adaptkit.config import Settings
-from adaptkit.data import Dataset
+from adaptkit.data import Dataset, Record
 from adaptkit.deployment import Deployment
 from adaptkit.errors import AdaptkitError, ConfigError, JournalError, UnsupportedError
 from adaptkit.hosting import DeploymentState
 from adaptkit.http import Egress
 from adaptkit.job import Job
 from adaptkit.journal import DeploymentRecord, Journal, Run, Stage, Upload, open_journal
-from adaptkit.model import Model
+from adaptkit.mapping import Answer, ask_all
+from adaptkit.model import Conversation, Model
 from adaptkit.registry import adapter_type, nearest
 from adaptkit.retry import READ, attempt
 from adaptkit.state import JobState, Pulse
@@ -70,6 +72,7 @@ class Client:
         self._journal_url = str(journal or self._settings.journal or home_folder / "journal.db")
         self._clock = clock or SystemClock()
         self._journal: Journal | None = None
+        self._answers: Answers | None = None
         self._adapters: dict[tuple[str, str], Adapter[Any]] = {}
 
     def __enter__(self) -> Self:
@@ -143,6 +146,45 @@ class Client:
         wanted = ModelRef.parse(ref)
         return Model(wanted, self._reach(wanted), self._open_journal, self._clock)
 
+    def map(
+        self,
+        model: str | ModelRef | Model,
+        questions: Iterable[Record | Conversation],
+        *,
+        options: ChatOptions | None = None,
+        concurrency: int = 8,
+        fresh: bool = False,
+        **settings: Any,
+    ) -> Generator[Answer, None, None]:
+        """Ask a model many questions: some at a time, answered in order, none asked again that was answered before.
+
+        Answers are kept in ``answers.db`` in the home folder, by a hash of model, question and options.
+
+        Args:
+            model: A model or its reference.
+            questions: A `Dataset` (what stands before the last answer of each row is asked) or conversations.
+            options: How to answer.
+            concurrency: Questions under way at a time; a local model answers as many together as fill a batch.
+            fresh: Ask again what was answered before.
+            **settings: Fields of `ChatOptions`, instead of ``options``.
+
+        Returns:
+            For each question its answer, or the error that it ended with; the others go on.
+
+        Raises:
+            BackendError, ConfigError, UnsupportedError: with this no further question has a chance; what was answered
+                is kept, and the same call goes on from there.
+        """
+        if concurrency < 1:
+            raise ConfigError(f"concurrency is {concurrency}; at least 1 question must be under way")
+        asked = model if isinstance(model, Model) else self.model(model)
+        chosen = options or ChatOptions(**settings)
+        if self._answers is None:
+            self._answers = Answers(self.home / "answers.db")
+        return ask_all(
+            asked, questions, self._answers, self._clock, options=chosen, concurrency=concurrency, fresh=fresh
+        )
+
     def deployment(self, ref: str | DeploymentRef) -> Deployment:
         """The handle of a deployment from its reference; makes no request.
 
@@ -199,6 +241,9 @@ class Client:
         for adapter in self._adapters.values():
             adapter.close()
         self._adapters.clear()
+        if self._answers is not None:
+            self._answers.close()
+            self._answers = None
         if self._journal is not None:
             self._journal.close()
             self._journal = None

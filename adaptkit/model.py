@@ -30,13 +30,18 @@ from adaptkit.types import Message, ModelRef, Reply
 if TYPE_CHECKING:
     from adaptkit.deployment import Deployment
 
-__all__ = ["Conversation", "Model"]
+__all__ = ["Conversation", "Model", "messages_of"]
 
 #: A question as text, or messages as structs or in OpenAI's shape.
 Conversation = str | Sequence[Message | Mapping[str, Any]]
 
 
-def _messages(conversation: Conversation) -> tuple[Message, ...]:
+def messages_of(conversation: Conversation) -> tuple[Message, ...]:
+    """A conversation as messages.
+
+    Raises:
+        DataError: something in it is no message.
+    """
     if isinstance(conversation, str):
         return (Message(role="user", content=conversation),)
     return tuple(turn if isinstance(turn, Message) else message_from(turn) for turn in conversation)
@@ -62,6 +67,16 @@ class Model:
         """The reference; ``str(model.ref)`` is one line of text."""
         return self._ref
 
+    @property
+    def account(self) -> str:
+        """Which account of the backend is asked; never a key."""
+        return self._adapter.account
+
+    @property
+    def together(self) -> int:
+        """How many conversations `generate` answers quickest in one go; 1 where each is a request of its own."""
+        return self._adapter.together(self.id) if isinstance(self._adapter, SupportsGenerate) else 1
+
     def _cannot(self, what: str) -> UnsupportedError:
         return UnsupportedError(f"models of the {self._ref.backend} backend cannot {what}")
 
@@ -79,19 +94,19 @@ class Model:
         """
         if not isinstance(self._adapter, SupportsChat):
             raise self._cannot("chat")
-        return self._adapter.chat(self.id, _messages(messages), options or ChatOptions(**settings))
+        return self._adapter.chat(self.id, messages_of(messages), options or ChatOptions(**settings))
 
     def stream(self, messages: Conversation, options: ChatOptions | None = None, **settings: Any) -> Iterator[str]:
         """The same answer piece by piece; arguments as for `chat`."""
         if not isinstance(self._adapter, SupportsStream):
             raise self._cannot("stream")
-        return self._adapter.stream(self.id, _messages(messages), options or ChatOptions(**settings))
+        return self._adapter.stream(self.id, messages_of(messages), options or ChatOptions(**settings))
 
     def generate(
         self, conversations: Sequence[Conversation], options: ChatOptions | None = None, **settings: Any
     ) -> list[Reply]:
         """Answer many conversations, in their order: together where the backend can, else one by one."""
-        turns = [_messages(conversation) for conversation in conversations]
+        turns = [messages_of(conversation) for conversation in conversations]
         chosen = options or ChatOptions(**settings)
         if isinstance(self._adapter, SupportsGenerate):
             return self._adapter.generate(self.id, turns, chosen)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.adapter import Adapter, ChatOptions, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import find_base, hub_id, local_folder
+from adaptkit.backends.local_model import BATCH
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short, trained_parameters
 from adaptkit.backends.lora.jobs import OFFLINE, QUIET, Job, Spec
@@ -172,6 +173,11 @@ class LoraAdapter(Adapter[LoraConfig]):
     def generate(self, model_id: str, conversations: Sequence[Sequence[Message]], options: ChatOptions) -> list[Reply]:
         """Answer many conversations together."""
         return self._model(model_id).generate(conversations, options)
+
+    def together(self, model_id: str) -> int:
+        """As many as fill a batch."""
+        del model_id
+        return BATCH
 
     def export(self, model_id: str, format: str, path: Path) -> Path:  # noqa: A002 - the field's standard term
         """Write the model as ``merged``, ``gguf`` or ``ollama``."""

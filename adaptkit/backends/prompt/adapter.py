@@ -15,6 +15,7 @@ import httpx2
 from adaptkit.adapter import Adapter, ChatOptions, Context, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import find_base, hub_id, local_folder
 from adaptkit.backends.chat_endpoint import Endpoint
+from adaptkit.backends.local_model import BATCH
 from adaptkit.backends.prompt.adapted import AdaptedModel, Examples, Instructions, Provenance, Question, Settings
 from adaptkit.backends.prompt.choose import Chosen, choose, conversation_of
 from adaptkit.backends.prompt.config import PromptConfig
@@ -197,6 +198,10 @@ class PromptAdapter(Adapter[PromptConfig]):
             return self._local(adapted.model).generate(asked, how)
         endpoint = self._endpoint(adapted)
         return [endpoint.chat(adapted.model, messages, how) for messages in asked]
+
+    def together(self, model_id: str) -> int:
+        """As many as fill a batch on this machine, one from a service."""
+        return BATCH if AdaptedModel.load(Path(model_id)).base_url is None else 1
 
     def download(self, model_id: str, path: Path) -> Path:
         """Copy the model's file into a folder."""

@@ -1,0 +1,86 @@
+"""Answers that were given, kept by what was asked: so that nobody pays for the same answer twice.
+
+A file of its own in the home folder, readable for its owner alone. It holds replies and hashes of what was asked, never
+the questions; delete it and everything is asked anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from adaptkit.adapter import ChatOptions
+from adaptkit.errors import ArtifactError
+from adaptkit.types import Message, ModelRef, Reply
+
+__all__ = ["Answers", "key_of"]
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def key_of(model: ModelRef, account: str, messages: Sequence[Message], options: ChatOptions) -> bytes:
+    """What makes two questions the same: who is asked, what, and how; as SHA-256."""
+    asked = (model.backend, model.id, account, messages, options)
+    return hashlib.sha256(_encode(asked)).digest()
+
+
+class Answers:
+    """The file; serves any number of threads and processes.
+
+    Args:
+        path: Where; made on first use.
+
+    Raises:
+        ArtifactError: it cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+        self._open: sqlite3.Connection | None = None
+
+    def get(self, key: bytes) -> Reply | None:
+        """What was answered, ``None`` if nothing was; a reply that an older adaptkit wrote otherwise counts as none."""
+        rows = self._run("SELECT reply FROM answer WHERE key = ?", key)
+        try:
+            return msgspec.json.decode(rows[0][0], type=Reply) if rows else None
+        except msgspec.ValidationError:
+            return None
+
+    def put(self, key: bytes, reply: Reply) -> None:
+        """Keep an answer in place of an earlier one."""
+        self._run("INSERT OR REPLACE INTO answer (key, reply) VALUES (?, ?)", key, _encode(reply))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._open is not None:
+                self._open.close()
+                self._open = None
+
+    def _run(self, statement: str, *parameters: bytes) -> list[tuple[bytes]]:
+        with self._lock:
+            try:
+                return self._connection().execute(statement, parameters).fetchall()
+            except (sqlite3.Error, OSError) as error:
+                raise ArtifactError(
+                    f"the answers given so far, {self._path}, cannot be used: {error}. Move the file away, and all is "
+                    "asked anew"
+                ) from error
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._open is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._path.touch(mode=0o600)
+            # an answer lost to a power cut is asked for again, so not every one waits for the disk
+            opened = sqlite3.connect(self._path, timeout=30.0, isolation_level=None, check_same_thread=False)
+            opened.execute("PRAGMA synchronous = OFF")
+            opened.execute(
+                "CREATE TABLE IF NOT EXISTS answer (key BLOB PRIMARY KEY, reply BLOB NOT NULL) WITHOUT ROWID"
+            )
+            self._open = opened
+        return self._open

@@ -146,6 +146,7 @@ class Plan(Generic[ConfigT]):
         warnings: What works and should be known.
         tokens: Estimated training tokens of one epoch, or ``None``.
         fingerprint: Fingerprint of the training data.
+        contents: Fingerprints of the other files that the configuration names, by the field that names them.
     """
 
     config: ConfigT
@@ -155,6 +156,7 @@ class Plan(Generic[ConfigT]):
     fingerprint: str
     warnings: tuple[str, ...] = ()
     tokens: int | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)
 
 
 class ChatOptions(msgspec.Struct, frozen=True, kw_only=True):

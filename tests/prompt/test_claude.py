@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from adaptkit import (
-    AnswerError,
-    AuthenticationError,
-    BackendError,
     Client,
-    ConfigError,
     Dataset,
-    Document,
-    EgressError,
-    Message,
-    RateLimitError,
-    ServiceError,
-    UnsupportedError,
-    Usage,
 )
-from adaptkit.http import Egress
 from adaptkit.testing.anthropic import FakeAnthropic
 from tests.prompt.conftest import KEY, rows
 

@@ -20,6 +20,7 @@ import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from adaptkit.data import DataRules, Dataset
+from adaptkit.errors import ConfigError
 from adaptkit.http import Egress
 from adaptkit.types import Checkpoint, DeploymentSnapshot, Document, Event, Inventory, Message, Reply, Snapshot
 
@@ -184,6 +185,10 @@ class ChatOptions(msgspec.Struct, frozen=True, kw_only=True):
     documents: tuple[Document, ...] = ()
     citations: bool = False
 
+    def __post_init__(self) -> None:
+        if self.schema is not None and not isinstance(self.schema, Mapping):
+            raise ConfigError("schema in options is a JSON Schema; a type of Python's goes to chat(schema=…)")
+
 
 class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a model takes beyond messages.
@@ -193,6 +198,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
         tools: Tools can be called.
         documents: Documents are taken as such, or put where they belong.
         citations: Answers can say what they rest on.
+        thinks: Answers may be thought over, which counts in ``max_tokens`` and is not done at a temperature of 0.
         answers: JSON Schema of every answer that no call asks otherwise of, ``None`` for text.
     """
 
@@ -200,6 +206,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     tools: bool = False
     documents: bool = False
     citations: bool = False
+    thinks: bool = False
     answers: Mapping[str, Any] | None = None
 
 

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from anyio import CancelScope, to_thread
 
 from adaptkit import hosting, lifecycle, steps
-from adaptkit.adapter import BackendConfig, ChatOptions, Plan
+from adaptkit.adapter import Abilities, BackendConfig, ChatOptions, Plan
 from adaptkit.client import Client, Targets
 from adaptkit.data import Dataset, Record
 from adaptkit.deployment import Deployment
@@ -265,6 +265,10 @@ class AsyncModel:
     def together(self) -> int:
         """As `Model.together`."""
         return self._model.together
+
+    async def abilities(self) -> Abilities:
+        """As `Model.abilities`."""
+        return await _call(self._model.abilities)
 
     async def chat(
         self, messages: Conversation, options: ChatOptions | None = None, *, schema: Any = None, **settings: Any

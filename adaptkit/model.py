@@ -84,6 +84,10 @@ class Model:
     def _cannot(self, what: str) -> UnsupportedError:
         return UnsupportedError(f"models of the {self._ref.backend} backend cannot {what}")
 
+    def abilities(self) -> Abilities:
+        """What the model takes beyond messages, without asking anybody."""
+        return self._adapter.abilities(self.id) if isinstance(self._adapter, SupportsAbilities) else Abilities()
+
     def chat(
         self, messages: Conversation, options: ChatOptions | None = None, *, schema: Any = None, **settings: Any
     ) -> Reply:
@@ -197,8 +201,9 @@ class Model:
         return partial(self._adapter.chat, self.id)
 
     def _asking(self, options: ChatOptions | None, schema: Any, settings: Mapping[str, Any]) -> Asking:
-        takes = self._adapter.abilities(self.id) if isinstance(self._adapter, SupportsAbilities) else Abilities()
-        return Asking.of(options or ChatOptions(**settings), schema, takes, f"the {self._ref.backend} backend")
+        return Asking.of(
+            options or ChatOptions(**settings), schema, self.abilities(), f"the {self._ref.backend} backend"
+        )
 
     # what `AsyncModel` shares -------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ VENDORS: Mapping[str, Vendor] = {
             package="anthropic",
             base_url="https://api.anthropic.com",
             key_env="ANTHROPIC_API_KEY",
-            abilities=Abilities(schema=True, tools=True, documents=True, citations=True),
+            abilities=Abilities(schema=True, tools=True, documents=True, citations=True, thinks=True),
             refused={
                 "temperature": "Claude takes no sampling parameters; leave it out, and ask again where it matters",
                 "seed": "Claude takes no seed, and does not answer the same twice; leave it out",
@@ -66,7 +66,7 @@ VENDORS: Mapping[str, Vendor] = {
             package="openai",
             base_url="https://api.openai.com/v1",
             key_env="OPENAI_API_KEY",
-            abilities=Abilities(schema=True, tools=True, documents=True),
+            abilities=Abilities(schema=True, tools=True, documents=True, thinks=True),
             refused={
                 "seed": "OpenAI's Responses API takes no seed; leave it out",
                 "stop": "OpenAI's Responses API takes no stop words; cut the answer yourself, or use the chat wire "

@@ -7,7 +7,7 @@ way the answer is checked here: services leave out what they cannot express, suc
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -124,6 +124,7 @@ def _of_schema(encoded: bytes) -> Form:
         from jsonschema import SchemaError  # noqa: PLC0415 - an extra
         from jsonschema.validators import validator_for  # noqa: PLC0415
         from referencing import Registry  # noqa: PLC0415
+        from referencing.exceptions import Unresolvable  # noqa: PLC0415
     except ImportError as error:
         raise MissingDependencyError("checking answers against a JSON Schema", "jsonschema", "schema") from error
     schema: dict[str, Any] = msgspec.json.decode(encoded)
@@ -134,21 +135,40 @@ def _of_schema(encoded: bytes) -> Form:
         raise ConfigError(f"schema is not a valid JSON Schema: {error.json_path}: {error.message}") from None
     registry: Registry[Any] = Registry()  # an empty one: what a reference names is never fetched
     validator = kind(schema, registry=registry)
+    if elsewhere := sorted(_elsewhere(schema)):
+        raise ConfigError(f"schema: {elsewhere[0]} is another document, which is never fetched; put it under $defs")
 
     def read(text: str) -> Any:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
             raise Misfit("it is not JSON") from None
-        found = [
-            f"{error.json_path}: {error.validator} {json.dumps(error.validator_value, ensure_ascii=False)[:100]}"
-            for error in sorted(validator.iter_errors(value), key=lambda error: error.json_path)
-        ]
+        try:
+            errors = sorted(validator.iter_errors(value), key=lambda error: error.json_path)
+        except Unresolvable as error:
+            raise ConfigError(f"schema: it has no {error.ref}") from None
+        found = [f"{error.json_path}: {error.validator} {_short(error.validator_value)}" for error in errors]
         if found:
             raise Misfit(_list(found))
         return value
 
     return Form(schema, read)
+
+
+def _elsewhere(schema: Any) -> Iterator[str]:
+    """References that leave the schema."""
+    if isinstance(schema, Mapping):
+        if isinstance(ref := schema.get("$ref"), str) and "://" in ref:
+            yield ref
+        for each in schema.values():
+            yield from _elsewhere(each)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from _elsewhere(each)
+
+
+def _short(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)[:100]
 
 
 def _rule(found: Mapping[str, Any]) -> str:

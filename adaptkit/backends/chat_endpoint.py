@@ -47,9 +47,14 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
 
 
 class _Answer(msgspec.Struct):
@@ -104,9 +109,14 @@ class Endpoint:
         if not heard.choices:
             raise ServiceError(f"{self._url} answered without a choice", backend=self._backend, status_code=200)
         choice, usage = heard.choices[0], heard.usage or _Usage()
+        details = usage.prompt_tokens_details or _Details()
         return Reply(
             text=choice.message.text,
-            usage=Usage(input_tokens=usage.prompt_tokens or 0, output_tokens=usage.completion_tokens or 0),
+            usage=Usage(
+                input_tokens=usage.prompt_tokens or 0,
+                output_tokens=usage.completion_tokens or 0,
+                cache_read_tokens=details.cached_tokens or 0,
+            ),
             finish_reason=choice.finish_reason or "unknown",
             tool_calls=tuple(
                 tool_call(call.function.name, call.function.arguments, call.id, self._backend)
@@ -181,6 +191,12 @@ def _body(model: str, messages: Sequence[Message], options: ChatOptions, *, stre
         "seed": options.seed,
         "stop": list(options.stop) or None,
         "tools": list(options.tools) or None,
+        "response_format": None
+        if options.schema is None
+        else {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": options.schema, "strict": True},
+        },
         "stream": stream or None,
     }
     wire = {

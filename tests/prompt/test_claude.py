@@ -64,7 +64,7 @@ def test_what_is_sent(model, service):
 def test_sampling_is_refused_before_anything_is_sent(client, model, service):
     with pytest.raises(UnsupportedError, match="temperature: Claude takes no sampling parameters"):
         client(temperature=0.0).plan("t", Dataset.of(rows()))
-    with pytest.raises(UnsupportedError, match="(?s)temperature.*seed"):
+    with pytest.raises(UnsupportedError, match=r"(?s)temperature.*seed"):
         model.chat(QUESTION, temperature=0.5, seed=1)
     assert not service.requests
 

@@ -78,7 +78,7 @@ def test_the_key_is_that_of_the_prompt_and_tells_nothing(gpt):
 
 def test_what_responses_do_not_take_is_refused(gpt):
     model, service = gpt()
-    with pytest.raises(UnsupportedError, match="(?s)seed.*stop"):
+    with pytest.raises(UnsupportedError, match=r"(?s)seed.*stop"):
         model.chat(QUESTION, seed=1, stop=("a",))
     assert not service.requests
 

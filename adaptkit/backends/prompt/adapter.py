@@ -166,7 +166,7 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     def _adapt(self, plan: Plan[PromptConfig], chosen: Chosen) -> AdaptedModel:
         config = self.config
-        instructions = config.instructions or _shared_system(plan, chosen)
+        instructions = config.instructions or _shared_system(plan, chosen, rich=config.vendor is not None)
         conversations = [
             [turn for turn in turns if turn.role not in ("system", "developer")] for turns in chosen.conversations
         ]
@@ -278,13 +278,13 @@ class PromptAdapter(Adapter[PromptConfig]):
         self._serving.close()
 
 
-def _shared_system(plan: Plan[PromptConfig], chosen: Chosen) -> str | None:
+def _shared_system(plan: Plan[PromptConfig], chosen: Chosen, *, rich: bool) -> str | None:
     """The system message that the training rows share.
 
     Raises:
         DataError: they have several, and nobody said which holds.
     """
-    rows = chosen.conversations or _first(plan)
+    rows = chosen.conversations or _first(plan, rich=rich)
     texts = {"\n\n".join(turn.text for turn in turns if turn.role in ("system", "developer")) for turns in rows}
     if len(texts) > 1:
         raise DataError(
@@ -293,7 +293,8 @@ def _shared_system(plan: Plan[PromptConfig], chosen: Chosen) -> str | None:
     return next(iter(texts), "") or None
 
 
-def _first(plan: Plan[PromptConfig]) -> tuple[tuple[Message, ...], ...]:
-    """The first row that is a conversation of text: what it is told is told without examples too."""
-    turns = next(filter(None, map(conversation_of, plan.files[0].data)), None)
+def _first(plan: Plan[PromptConfig], *, rich: bool) -> tuple[tuple[Message, ...], ...]:
+    """The first row that can be an example: what it is told is told without examples too."""
+    found = (turns for row in plan.files[0].data if (turns := conversation_of(row, rich=rich)))
+    turns = next(found, None)
     return () if turns is None else (turns,)

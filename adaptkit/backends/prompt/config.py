@@ -33,6 +33,8 @@ class PromptConfig(BackendConfig):
             may be left out for a service on this machine.
         instructions: The system message; ``None`` for the one that the training rows share.
         answers: File with a JSON Schema that every answer keeps, unless a call asks for another.
+        constrain: Whether the service at ``base_url`` can hold an answer to a schema while writing it
+            (``response_format`` with ``json_schema``: vLLM, Ollama and llama.cpp's server can). Vendors do in any case.
         examples: How many training rows stand in front of the question, spread over the different answers.
         corpus: Text files that stand in front of every question, whole.
         cache: How long a vendor is to remember what stands in front of the question, in the vendor's words; ``off``
@@ -52,6 +54,7 @@ class PromptConfig(BackendConfig):
     api_key_env: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$")
     instructions: str | None = Field(None, min_length=1)
     answers: LocalPath | None = None
+    constrain: bool = False
     examples: int = Field(4, ge=0, le=10_000)
     corpus: tuple[LocalPath, ...] = ()
     cache: Literal["5m", "30m", "1h", "12h", "off"] | None = None
@@ -89,6 +92,8 @@ class PromptConfig(BackendConfig):
             raise ValueError("api_key_env is the key of a service: add its base_url, or leave it out")
         if host is None and self.wire is not None:
             raise ValueError('wire = "chat" is about a service: add its base_url, or leave it out')
+        if self.constrain and (self.base_url is None or self.vendor is not None):
+            raise ValueError("constrain is for a service at a base_url that speaks OpenAI's chat wire: leave it out")
         if host is None and not built_in and _SERVICE.match(self.model):
             raise ValueError(
                 f"model names a service that is none of {', '.join(f'{name}:' for name in VENDORS)}: give its address "

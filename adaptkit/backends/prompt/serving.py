@@ -72,7 +72,8 @@ class Serving:
         if vendor is not None:
             takes = vendor.abilities
         else:
-            takes = Abilities(tools=adapted.base_url is not None, documents=True)
+            there = adapted.base_url is not None
+            takes = Abilities(tools=there, schema=there and self._config.constrain, documents=True)
         return msgspec.structs.replace(takes, answers=adapted.answers)
 
     def cache(self, adapted: AdaptedModel, key: str) -> Cache | None:

@@ -80,6 +80,7 @@ class FakeMistral:
         common = max((len(os.path.commonprefix([text, other])) for other in seen), default=0)  # noqa: RUF071 - of texts
         common = common // _BLOCK * _BLOCK
         seen.append(text)
+        del seen[:-8]
         prompt, out = len(text) // 4, max(1, len(said["text"]) // 4)
         return {
             "prompt_tokens": prompt,

@@ -221,8 +221,8 @@ def test_a_reference_elsewhere_is_never_fetched(monkeypatch):
 
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_: pytest.fail("it went out"))
     with pytest.raises(ConfigError, match="never fetched"):
-        form_of({"items": [{"$ref": "http://127.0.0.1:9/schema.json"}]})
-    with pytest.raises(ConfigError, match="#/nowhere"):
+        form_of({"prefixItems": [{"$ref": "http://127.0.0.1:9/schema.json"}]})
+    with pytest.raises(ConfigError, match="it has no /nowhere"):
         form_of({"$ref": "#/nowhere"}).read("{}")
 
 

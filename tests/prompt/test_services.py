@@ -199,12 +199,12 @@ def test_a_stream_that_breaks_off(setting):
 
 def test_a_slow_service_is_given_up(setting):
     model = setting.model(timeout=0.3)
-    setting.service.wire.delay = 1.0
+    setting.service.wire.delay = 4.0
     setting.service.wire.next("chat", "slow")
     begun = time.monotonic()
     with pytest.raises(ServiceError):
         model.chat(QUESTION)
-    assert time.monotonic() - begun < 0.9
+    assert time.monotonic() - begun < 3.0
 
 
 def test_nobody_there(setting):
@@ -269,7 +269,7 @@ def test_the_environment_leads_nowhere_else(setting, monkeypatch):
     adapter = model._adapter
     adapter.context = type(adapter.context)(adapter.context.home)
     serving = adapter._serving
-    service = serving.service(serving.model(model.id)[0])
+    service = serving.service(serving.model(model.id).adapted)
     sdk = service._keyed.client()
     address = getattr(sdk, "base_url", None) or sdk.sdk_configuration.server_url
     assert setting.vendor.host in str(address)

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -138,6 +139,9 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[Message, ...] = ()
 
 
+_NOTHING = Found()
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How to answer where a call does not say."""
 
@@ -219,46 +223,49 @@ class AdaptedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             why = error.strerror or error
             raise BackendError(f"{path} cannot be written: {why}. Nothing was left behind", backend="prompt") from error
 
-    def ask(
-        self,
-        question: Sequence[Message],
-        options: ChatOptions | None = None,
-        *,
-        model: str = "",
-        cache: Cache | None = None,
-        found: Found | None = None,
-    ) -> Ask:
-        """The whole prompt: what stands in the segments, then the question.
+    def front(self, *, model: str | None = None, cache: Cache | None = None) -> Ask:
+        """What stands in front of every question.
+
+        Args:
+            model: The service's name of the model, where it is not ours.
+            cache: Whether it is to be remembered.
+        """
+        return Ask(
+            model=model or self.model,
+            messages=(),
+            system=tuple(segment.text for segment in self._all(Instructions)),
+            examples=tuple(turn for segment in self._all(Examples) for turn in segment.messages()),
+            corpus=tuple(document for segment in self._all(Corpus) for document in segment.documents),
+            cache=cache,
+        )
+
+    def ask(self, front: Ask, question: Sequence[Message], options: ChatOptions, found: Found = _NOTHING) -> Ask:
+        """The whole prompt: what stands in front, what was found for the question, the question.
 
         A system message of the caller joins the instructions unless it repeats them.
 
         Args:
+            front: What `front` gave; it may be used for many questions.
             question: The conversation so far.
             options: How to answer; completed by the settings.
-            model: The service's name of the model.
-            cache: Whether what is stable is to be remembered.
             found: What was found for this question.
         """
-        system = [segment.text for segment in self._all(Instructions)]
         lead = next((at for at, turn in enumerate(question) if turn.role not in _SYSTEM), len(question))
-        system += [turn.text for turn in question[:lead] if turn.text not in system]
-        options, found = self.options(options or ChatOptions()), found or Found()
+        more = [turn.text for turn in question[:lead] if turn.text not in front.system]
+        options = self.options(options)
         if found.passages:
             options = msgspec.structs.replace(options, documents=(*found.passages, *options.documents))
-        return Ask(
-            model=model or self.model,
+        return replace(
+            front,
             messages=tuple(question[lead:]),
-            system=tuple(system),
-            examples=tuple(turn for segment in self._all(Examples) for turn in segment.messages()),
-            corpus=tuple(document for segment in self._all(Corpus) for document in segment.documents),
+            system=(*front.system, *more),
             found=found.examples,
             options=options,
-            cache=cache,
         )
 
     def conversation(self, question: Sequence[Message]) -> tuple[Message, ...]:
         """The whole prompt as messages: one system message, the examples, the question."""
-        return in_words(self.ask(question))
+        return in_words(self.ask(self.front(), question, ChatOptions()))
 
     @property
     def answers(self) -> Mapping[str, Any] | None:

@@ -211,7 +211,7 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     def abilities(self, model_id: str) -> Abilities:
         """What a model takes beyond messages: a vendor's models what the vendor says."""
-        return self._serving.abilities(self._serving.model(model_id)[0])
+        return self._serving.abilities(self._serving.model(model_id).adapted)
 
     def chat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
         """Answer one conversation: one request, or this machine's work."""
@@ -232,7 +232,7 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     def together(self, model_id: str) -> int:
         """As many as fill a batch on this machine, one from a service."""
-        adapted, _ = self._serving.model(model_id)
+        adapted = self._serving.model(model_id).adapted
         return BATCH if served(adapted)[0] is None and adapted.base_url is None else 1
 
     def count(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> int | None:
@@ -241,10 +241,9 @@ class PromptAdapter(Adapter[PromptConfig]):
         return service.count(ask)
 
     def _asked(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> tuple[Service, Ask]:
-        adapted, key = self._serving.model(model_id)
-        found = self._found(adapted, messages)
-        cache = self._serving.cache(adapted, key)
-        ask = adapted.ask(messages, options, model=served(adapted)[1], cache=cache, found=found)
+        ready = self._serving.model(model_id)
+        adapted = ready.adapted
+        ask = adapted.ask(ready.front, messages, options, self._found(adapted, messages))
         service = self._serving.service(adapted)
         self._serving.refuse_overflow(service, ask, adapted)
         return service, ask

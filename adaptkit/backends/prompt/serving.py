@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -19,7 +20,7 @@ from adaptkit.errors import ConfigError, DataError
 from adaptkit.http import TIMEOUT, client
 from adaptkit.prices import Prices
 
-__all__ = ["HUB", "Serving", "served"]
+__all__ = ["HUB", "Ready", "Serving", "served"]
 
 HUB = "huggingface.co"
 #: Adapted models kept after they were read.
@@ -29,6 +30,15 @@ _KEPT = 64
 def served(adapted: AdaptedModel) -> tuple[Vendor | None, str]:
     """Whose SDK answers for a model, if any's, and under which name the service knows it."""
     return (None, adapted.model) if adapted.wire == "chat" else split_model(adapted.model)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A model as read from its file, and what it puts in front of every question."""
+
+    state: tuple[int, int, int]
+    adapted: AdaptedModel
+    front: Ask
 
 
 class Serving:
@@ -43,12 +53,12 @@ class Serving:
     def __init__(self, config: PromptConfig, context: Context, backend: str) -> None:
         self._config, self._context, self._backend = config, context, backend
         self._services: dict[str, Service] = {}
-        self._files: dict[str, tuple[tuple[int, int, int], AdaptedModel, str]] = {}
+        self._files: dict[str, Ready] = {}
         self._http: httpx2.Client | None = None
         self._opening = threading.Lock()
 
-    def model(self, path: str) -> tuple[AdaptedModel, str]:
-        """An adapted model and its key for caches; read again only where its file has changed.
+    def model(self, path: str) -> Ready:
+        """An adapted model; read again only where its file has changed.
 
         Raises:
             NotFoundError, ArtifactError: as for `AdaptedModel.load`.
@@ -59,12 +69,14 @@ class Serving:
         except (OSError, ValueError):
             state = (0, 0, 0)  # `load` says what is wrong
         kept = self._files.get(path)
-        if kept is None or kept[0] != state:
+        if kept is None or kept.state != state:
             adapted = AdaptedModel.load(Path(path))
+            vendor, name = served(adapted)
+            cache = None if vendor is None or self._config.cache == "off" else Cache(adapted.key, self._config.cache)
             if len(self._files) >= _KEPT:
                 self._files.clear()
-            kept = self._files[path] = (state, adapted, adapted.key)
-        return kept[1], kept[2]
+            kept = self._files[path] = Ready(state, adapted, adapted.front(model=name, cache=cache))
+        return kept
 
     def abilities(self, adapted: AdaptedModel) -> Abilities:
         """What a model takes."""
@@ -75,12 +87,6 @@ class Serving:
             there = adapted.base_url is not None
             takes = Abilities(tools=there, schema=there and self._config.constrain, documents=True)
         return msgspec.structs.replace(takes, answers=adapted.answers)
-
-    def cache(self, adapted: AdaptedModel, key: str) -> Cache | None:
-        """The wish that what stands in front of the question be remembered."""
-        if self._config.cache == "off" or served(adapted)[0] is None:
-            return None
-        return Cache(key, self._config.cache)
 
     def service(self, adapted: AdaptedModel) -> Service:
         """Who answers.

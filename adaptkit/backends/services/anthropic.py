@@ -15,7 +15,7 @@ import httpx2
 import msgspec
 
 from adaptkit.backends.services.ask import Ask, private_texts
-from adaptkit.backends.services.sdk import Keyed, decoded, quietly, translated
+from adaptkit.backends.services.sdk import Keyed, Written, decoded, quietly, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
 from adaptkit.types import Citation, Document, ImagePart, Message, Reply, TextPart, ToolCall, Usage
@@ -89,6 +89,7 @@ class Claude:
 
     def __init__(self, vendor: Vendor, keyed: Keyed[anthropic.Anthropic], backend: str) -> None:
         self._vendor, self._keyed, self._backend = vendor, keyed, backend
+        self._examples = Written(_examples)
 
     def answer(self, ask: Ask) -> Reply:
         """See `Service.answer`."""
@@ -143,7 +144,7 @@ class Claude:
         request: dict[str, Any] = {
             "model": ask.model,
             "max_tokens": options.max_tokens or MAX_TOKENS,
-            "messages": _turns(ask),
+            "messages": _turns(ask, self._examples(ask.examples)),
         }
         if ask.system:
             request["system"] = _marked([{"type": "text", "text": text} for text in ask.system], ask)
@@ -161,34 +162,49 @@ class Claude:
 # from our words to theirs ---------------------------------------------------------------------------------------------
 
 
-def _turns(ask: Ask) -> list[dict[str, Any]]:
+Turn = dict[str, Any]
+
+
+def _turns(ask: Ask, examples: Sequence[Turn]) -> list[Turn]:
     """Turns with neighbours of one role made one; the cache's marks stand where the stable part ends."""
-    messages = [*ask.examples, *ask.found, *ask.messages]
-    last = max((at for at, turn in enumerate(messages) if turn.role == "user"), default=None)
-    pieces: list[tuple[str, list[Block]]] = []
-    for at, turn in enumerate(messages):
-        if at == len(ask.examples) and ask.corpus:
-            pieces.append(("user", _marked([_document(each, ask) for each in ask.corpus], ask)))
-        role, blocks = _turn(turn)
-        if at == last:
-            blocks = [*(_document(each, ask) for each in ask.options.documents), *blocks]
-        pieces.append((role, _marked(blocks, ask) if at == len(ask.examples) - 1 else blocks))
-    if not pieces or pieces[-1][0] == "assistant":
+    turns = list(examples)
+    if turns:
+        turns[-1] = {**turns[-1], "content": _marked(turns[-1]["content"], ask)}
+    last = max((at for at, turn in enumerate(ask.messages) if turn.role == "user"), default=None)
+    following: list[Turn] = []
+    if ask.corpus:
+        following.append({"role": "user", "content": _marked([_document(each, ask) for each in ask.corpus], ask)})
+    following += map(_turn, ask.found)
+    for at, turn in enumerate(ask.messages):
+        if at == last and ask.options.documents:
+            following.append({"role": "user", "content": [_document(each, ask) for each in ask.options.documents]})
+        following.append(_turn(turn))
+    _join(turns, following)
+    if not turns or turns[-1]["role"] == "assistant":
         raise UnsupportedError("Claude does not continue an answer: the last message must be the user's or a tool's")
-    turns: list[dict[str, Any]] = []
-    for role, blocks in pieces:
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += blocks
-        else:
-            turns.append({"role": role, "content": list(blocks)})
     return turns
 
 
-def _turn(turn: Message) -> tuple[str, list[Block]]:
+def _examples(turns: Sequence[Message]) -> list[Turn]:
+    joined: list[Turn] = []
+    _join(joined, [_turn(turn) for turn in turns])
+    return joined
+
+
+def _join(turns: list[Turn], following: Sequence[Turn]) -> None:
+    for turn in following:
+        if turns and turns[-1]["role"] == turn["role"]:
+            turns[-1] = {**turns[-1], "content": [*turns[-1]["content"], *turn["content"]]}
+        else:
+            turns.append(turn)
+
+
+def _turn(turn: Message) -> Turn:
     if turn.role in ("system", "developer"):
         raise UnsupportedError("Claude's system message stands in front: put it before the first question")
     if turn.role == "tool":
-        return "user", [{"type": "tool_result", "tool_use_id": turn.tool_call_id or "", "content": turn.text}]
+        result = {"type": "tool_result", "tool_use_id": turn.tool_call_id or "", "content": turn.text}
+        return {"role": "user", "content": [result]}
     parts = turn.content if isinstance(turn.content, tuple) else (TextPart(text=turn.content or ""),)
     blocks = [
         _part(part) for part in parts if not (isinstance(part, TextPart) and not part.text)
@@ -197,7 +213,7 @@ def _turn(turn: Message) -> tuple[str, list[Block]]:
         {"type": "tool_use", "id": call.id or f"call_{at}", "name": call.name, "input": dict(call.arguments)}
         for at, call in enumerate(turn.tool_calls)
     ]
-    return turn.role, [*blocks, *calls]
+    return {"role": turn.role, "content": [*blocks, *calls]}
 
 
 def _part(part: object) -> Block:

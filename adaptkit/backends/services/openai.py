@@ -7,7 +7,7 @@ at OpenAI (``store`` is false).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx2
@@ -15,7 +15,7 @@ import msgspec
 
 from adaptkit.backends.chat_endpoint import tool_call
 from adaptkit.backends.services.ask import Ask, private_texts
-from adaptkit.backends.services.sdk import Keyed, decoded, quietly, translated
+from adaptkit.backends.services.sdk import Keyed, Written, decoded, quietly, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
 from adaptkit.documents import with_documents
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
@@ -88,6 +88,7 @@ class Gpt:
 
     def __init__(self, vendor: Vendor, keyed: Keyed[openai.OpenAI], backend: str) -> None:
         self._vendor, self._keyed, self._backend = vendor, keyed, backend
+        self._examples = Written(_examples)
 
     def answer(self, ask: Ask) -> Reply:
         """See `Service.answer`."""
@@ -135,7 +136,11 @@ class Gpt:
     def _request(self, ask: Ask) -> dict[str, Any]:
         refuse_options(self._vendor, msgspec.structs.asdict(ask.options))
         options = ask.options
-        request: dict[str, Any] = {"model": ask.model, "input": _input(ask), "store": False}
+        request: dict[str, Any] = {
+            "model": ask.model,
+            "input": _input(ask, self._examples(ask.examples)),
+            "store": False,
+        }
         if options.max_tokens is not None:
             request["max_output_tokens"] = options.max_tokens
         if options.temperature is not None:
@@ -176,10 +181,10 @@ class Gpt:
 # from our words to theirs ---------------------------------------------------------------------------------------------
 
 
-def _input(ask: Ask) -> list[Item]:
+def _input(ask: Ask, examples: Sequence[Item]) -> list[Item]:
     """What stands in front, a mark where it ends, the conversation."""
     stable = [{"role": "developer", "content": [{"type": "input_text", "text": text}]} for text in ask.system]
-    stable += [item for turn in ask.examples for item in _items(turn)]
+    stable += examples
     if ask.corpus:
         stable += [item for turn in with_documents((), ask.corpus) for item in _items(turn)]
     if ask.cache is not None and _breaks(ask.model):
@@ -188,11 +193,16 @@ def _input(ask: Ask) -> list[Item]:
     return stable + [item for turn in (*ask.found, *conversation) for item in _items(turn)]
 
 
+def _examples(turns: Sequence[Message]) -> list[Item]:
+    return [item for turn in turns for item in _items(turn)]
+
+
 def _mark(items: list[Item]) -> None:
     """Mark the end of what stands in front: an answer cannot be marked, so it may be the question before it."""
-    for item in reversed(items):
+    for at, item in reversed(list(enumerate(items))):
         if item.get("role") in ("developer", "user") and item["content"]:
-            item["content"][-1]["prompt_cache_breakpoint"] = {"mode": "explicit"}
+            last = {**item["content"][-1], "prompt_cache_breakpoint": {"mode": "explicit"}}
+            items[at] = {**item, "content": [*item["content"][:-1], last]}
             return
 
 

@@ -18,8 +18,9 @@ import msgspec
 
 from adaptkit.errors import AdaptkitError, BackendError, ServiceError
 from adaptkit.http import key_from, raise_for, service_words, translating
+from adaptkit.types import Message
 
-__all__ = ["Keyed", "decoded", "quietly", "translated"]
+__all__ = ["Keyed", "Written", "decoded", "quietly", "translated"]
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -53,6 +54,21 @@ class Keyed(Generic[C]):
             if self._made is None or self._made[0] != key:
                 self._made = key, self._make(key)
             return self._made[1]
+
+
+class Written(Generic[T]):
+    """What stands in every prompt of a model, written once in a service's words and not again for each question."""
+
+    def __init__(self, write: Callable[[tuple[Message, ...]], T]) -> None:
+        self._write = write
+        self._last: tuple[tuple[Message, ...], T] | None = None
+
+    def __call__(self, turns: tuple[Message, ...]) -> T:
+        """The turns in the service's words; not to be changed."""
+        last = self._last
+        if last is None or last[0] is not turns:
+            last = self._last = (turns, self._write(turns))
+        return last[1]
 
 
 @contextmanager

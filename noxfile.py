@@ -79,7 +79,7 @@ def lint(session: nox.Session) -> None:
         "jinja2",
         "huggingface_hub",
         "-e",
-        ".[cli,openai,postgres,together]",
+        ".[anthropic,cli,mistral,openai,postgres,schema,together]",
     )
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -90,7 +90,8 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Oldest Python with everything; newest without torch, whose CPU build is not to be had for every Python."""
     wheel = _wheel(session)
-    extras = "bedrock,cli,openai,parquet,postgres,together" + (",local,trl" if session.python == AVAILABLE[0] else "")
+    extras = "anthropic,bedrock,cli,mistral,openai,parquet,postgres,schema,together"
+    extras += ",local,trl" if session.python == AVAILABLE[0] else ""
     session.install("-q", *CONSTRAINED, f"adaptkit[{extras}] @ {wheel.resolve().as_uri()}", *TEST_TOOLS)
     _pytest(session, *(() if session.python == AVAILABLE[0] else WITHOUT_TORCH))
 

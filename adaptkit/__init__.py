@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from adaptkit.errors import (
     AdaptkitError,
     AdaptkitWarning,
+    AnswerError,
     ArtifactError,
     AuthenticationError,
     BackendError,
@@ -42,6 +43,7 @@ from adaptkit.errors import (
 )
 from adaptkit.types import (
     DeploymentRef,
+    Document,
     Event,
     Inventory,
     JobRef,
@@ -70,6 +72,7 @@ __all__ = [
     "Adapter",
     "AdaptkitError",
     "AdaptkitWarning",
+    "AnswerError",
     "ArtifactError",
     "AsyncClient",
     "AsyncDeployment",
@@ -90,6 +93,7 @@ __all__ = [
     "DeploymentFailed",
     "DeploymentRef",
     "DeploymentTimeout",
+    "Document",
     "EgressError",
     "Estimate",
     "Event",

@@ -14,6 +14,7 @@ AdaptkitError
 ├── JournalError (OSError)                  the journal cannot be opened or trusted
 ├── RetrievalError (OSError)                the index of documents cannot be opened, read or trusted
 ├── ArtifactError (ValueError)              a model, checkpoint or job folder is damaged or unsafe to load
+├── AnswerError (ValueError)                the model answered, not in the form asked for; carries ``reply``
 ├── BackendError                            the service or worker answered with an error
 │   ├── AuthenticationError (PermissionError)
 │   ├── PermissionDeniedError (PermissionError)
@@ -41,11 +42,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptkit.data.check import Problem
-    from adaptkit.types import DeploymentRef, DeploymentSnapshot, JobRef, Snapshot
+    from adaptkit.types import DeploymentRef, DeploymentSnapshot, JobRef, Reply, Snapshot
 
 __all__ = [
     "AdaptkitError",
     "AdaptkitWarning",
+    "AnswerError",
     "ArtifactError",
     "AuthenticationError",
     "BackendError",
@@ -154,6 +156,19 @@ class RetrievalError(AdaptkitError, OSError):
 
 class ArtifactError(AdaptkitError, ValueError):
     """A model, checkpoint or job folder is missing, damaged, or in a format that is not safe to load."""
+
+
+class AnswerError(AdaptkitError, ValueError):
+    """A model answered, and its answer is not what the schema asks for: cut off, refused or wrong.
+
+    Args:
+        message: What is wrong; never the answer itself.
+        reply: The answer, with what it cost; where it was asked to be put right, the last one with the cost of all.
+    """
+
+    def __init__(self, message: str, *, reply: Reply) -> None:
+        self.reply = reply
+        super().__init__(message)
 
 
 class BackendError(AdaptkitError):

@@ -9,23 +9,36 @@ from typing import TypeAlias
 import msgspec
 
 from adaptkit.data.records import ChatRecord, CompletionRecord, Record
-from adaptkit.types import Message
+from adaptkit.types import AudioPart, Message
 
 __all__ = ["Conversation", "conversation_of", "digest", "question_digests", "question_of"]
 
 Conversation: TypeAlias = tuple[Message, ...]
 
 
-def conversation_of(record: Record) -> Conversation | None:
-    """A row as turns of text that end with an answer; ``None`` where it is something else."""
+def conversation_of(record: Record, *, rich: bool = False) -> Conversation | None:
+    """A row as turns that end with an answer in text; ``None`` where it is something else.
+
+    Args:
+        record: The row.
+        rich: Whether turns before the answer may hold images, calls of tools and their results.
+    """
     if isinstance(record, CompletionRecord):
         return (Message(role="user", content=record.prompt), Message(role="assistant", content=record.completion))
-    if not isinstance(record, ChatRecord) or record.tools or not record.messages:
+    if not isinstance(record, ChatRecord) or not record.messages or (record.tools and not rich):
         return None
-    plain = all(isinstance(turn.content, str) and turn.role != "tool" for turn in record.messages)
-    if not plain or record.messages[-1].role != "assistant" or any(turn.tool_calls for turn in record.messages):
+    last = record.messages[-1]
+    if last.role != "assistant" or last.tool_calls or not isinstance(last.content, str):
+        return None
+    if not all(_fits(turn, rich=rich) for turn in record.messages):
         return None
     return tuple(msgspec.structs.replace(turn, weight=None) for turn in record.messages)
+
+
+def _fits(turn: Message, *, rich: bool) -> bool:
+    if not rich:
+        return isinstance(turn.content, str) and turn.role != "tool" and not turn.tool_calls
+    return not isinstance(turn.content, tuple) or not any(isinstance(part, AudioPart) for part in turn.content)
 
 
 def question_of(turns: Conversation) -> Conversation:
@@ -38,6 +51,6 @@ def digest(turns: Conversation, salt: bytes = b"") -> bytes:
     return hashlib.sha256(salt + msgspec.json.encode(turns)).digest()
 
 
-def question_digests(rows: Iterable[Record]) -> set[bytes]:
+def question_digests(rows: Iterable[Record], *, rich: bool = False) -> set[bytes]:
     """The questions of rows, to keep what asks the same out of the examples."""
-    return {digest(question_of(turns)) for row in rows if (turns := conversation_of(row)) is not None}
+    return {digest(question_of(turns)) for row in rows if (turns := conversation_of(row, rich=rich))}

@@ -1,8 +1,8 @@
 """For testing: your lifecycle code with no key, network or waiting, and your backend against the contract.
 
 `ScriptedConfig` is the configuration of a fake remote service that does what you tell it, `ScriptedService` that
-service seen from outside, `FakeClock` time that passes at once. `FakeOpenAI` and its like are fakes of hosts, over real
-sockets; each is loaded when it is asked for. The contract that every backend keeps is in
+service seen from outside, `FakeClock` time that passes at once. `FakeOpenAI` and its like are fakes of services,
+over real sockets; each is loaded when it is asked for. The contract that every backend keeps is in
 `adaptkit.testing.contract`.
 
 ```python
@@ -23,16 +23,22 @@ from adaptkit.testing.scripted import ScriptedAdapter, ScriptedConfig, ScriptedD
 from adaptkit.testing.service import FaultName, RequestKind, ScriptedService
 
 if TYPE_CHECKING:
+    from adaptkit.testing.anthropic import FakeAnthropic
     from adaptkit.testing.bedrock import FakeBedrock
     from adaptkit.testing.fireworks import FakeFireworks
+    from adaptkit.testing.mistral_chat import FakeMistral
     from adaptkit.testing.openai import FakeOpenAI
+    from adaptkit.testing.openai_chat import FakeOpenAIChat
     from adaptkit.testing.together import FakeTogether
 
 __all__ = [
+    "FakeAnthropic",
     "FakeBedrock",
     "FakeClock",
     "FakeFireworks",
+    "FakeMistral",
     "FakeOpenAI",
+    "FakeOpenAIChat",
     "FakeTogether",
     "FaultName",
     "RemoteDeployment",
@@ -44,11 +50,14 @@ __all__ = [
     "ScriptedService",
 ]
 
-#: Fakes of hosts by the module that each lies in.
+#: Fakes by the module that each lies in.
 _FAKES = {
+    "FakeAnthropic": "adaptkit.testing.anthropic",
     "FakeBedrock": "adaptkit.testing.bedrock",
     "FakeFireworks": "adaptkit.testing.fireworks",
+    "FakeMistral": "adaptkit.testing.mistral_chat",
     "FakeOpenAI": "adaptkit.testing.openai",
+    "FakeOpenAIChat": "adaptkit.testing.openai_chat",
     "FakeTogether": "adaptkit.testing.together",
 }
 

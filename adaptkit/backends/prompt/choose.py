@@ -7,11 +7,13 @@ free text gives a random sample, rows added later change little, and memory is b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from adaptkit.data import Record
+from adaptkit.data import ChatRecord, Record
 from adaptkit.data.conversations import Conversation, conversation_of, digest, question_digests, question_of
+from adaptkit.errors import DataError
 
 __all__ = ["Chosen", "choose", "conversation_of"]
 
@@ -22,11 +24,13 @@ class Chosen:
 
     Attributes:
         conversations: Each ends with the answer.
-        unfit: Rows that hold tools or parts that are not text, which cannot be examples.
+        unfit: Rows that hold tools or parts that are not text, where these cannot be examples.
+        tools: Tools that the conversations use, as OpenAI writes them.
     """
 
     conversations: tuple[Conversation, ...]
     unfit: int = 0
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,12 @@ class _Candidate:
     answer: bytes
     rank: bytes
     conversation: Conversation
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
-def choose(rows: Iterable[Record], count: int, seed: int, held_out: Iterable[Record] = ()) -> Chosen:
+def choose(
+    rows: Iterable[Record], count: int, seed: int, held_out: Iterable[Record] = (), *, rich: bool = False
+) -> Chosen:
     """Choose examples in one pass.
 
     Args:
@@ -44,20 +51,26 @@ def choose(rows: Iterable[Record], count: int, seed: int, held_out: Iterable[Rec
         count: How many; fewer are chosen where there are fewer different rows.
         seed: Another seed chooses others.
         held_out: Rows whose questions must not be examples.
+        rich: Whether examples may hold images and tools.
+
+    Raises:
+        DataError: the examples define one tool in different ways.
     """
     salt = f"{seed}/".encode()
-    apart = question_digests(held_out)
+    apart = question_digests(held_out, rich=rich)
     kept: list[_Candidate] = []
     unfit = 0
     for row in rows if count else ():
-        turns = conversation_of(row)
+        turns = conversation_of(row, rich=rich)
         if turns is None:
             unfit += 1
         elif digest(question_of(turns)) not in apart:
-            kept.append(_Candidate(digest(turns[-1:], salt), digest(turns, salt), turns))
+            tools = row.tools if isinstance(row, ChatRecord) else ()
+            kept.append(_Candidate(digest(turns[-1:], salt), digest(turns, salt), turns, tools))
             if len(kept) > 2 * count:
                 kept = _dealt(kept, count)
-    return Chosen(tuple(candidate.conversation for candidate in _dealt(kept, count)), unfit)
+    dealt = _dealt(kept, count)
+    return Chosen(tuple(candidate.conversation for candidate in dealt), unfit, _tools(dealt))
 
 
 def _dealt(candidates: list[_Candidate], count: int) -> list[_Candidate]:
@@ -73,3 +86,13 @@ def _dealt(candidates: list[_Candidate], count: int) -> list[_Candidate]:
         order.append((turn, candidate))
     order.sort(key=lambda placed: (placed[0], placed[1].answer))
     return [candidate for _, candidate in order[:count]]
+
+
+def _tools(candidates: Iterable[_Candidate]) -> tuple[dict[str, Any], ...]:
+    """The tools of all, by name."""
+    known: dict[str, dict[str, Any]] = {}
+    for tool in (tool for candidate in candidates for tool in candidate.tools):
+        name = str(tool["function"]["name"])
+        if known.setdefault(name, dict(tool)) != tool:
+            raise DataError(f"the rows chosen as examples define the tool {name!r} in different ways; define it once")
+    return tuple(known[name] for name in sorted(known))

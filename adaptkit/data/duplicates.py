@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import compress
 from typing import IO
 
@@ -33,9 +33,9 @@ class HashLog:
     def __len__(self) -> int:
         return self._stored + len(self._values)
 
-    def extend(self, hashes: Iterable[int]) -> None:
+    def extend(self, hashes: list[int]) -> None:
         """Add hashes."""
-        self._values.extend(hashes)
+        self._values.fromlist(hashes)  # in a third of the time that `array.extend` takes
         if len(self._values) >= _SPILL:
             self._spill()
 
@@ -45,7 +45,7 @@ class HashLog:
         with open(path, "rb") as file:  # noqa: PTH123
             while data := file.read(8 * _CHUNK):
                 values.frombytes(data)
-                self.extend(values)
+                self.extend(values.tolist())
                 del values[:]
 
     def save(self, path: str) -> None:
@@ -88,7 +88,7 @@ def _distinct(log: HashLog, level: int) -> int:
     for chunk in log._chunks():  # noqa: SLF001
         digits = bytes(memoryview(chunk).cast("B")[byte::8])
         for bucket, mask in zip(buckets, masks, strict=True):
-            bucket.extend(compress(chunk, digits.translate(mask)))
+            bucket.extend(list(compress(chunk, digits.translate(mask))))
     total = 0
     while buckets:
         total += _distinct(buckets.pop(), level + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
@@ -74,7 +74,7 @@ class Sample:
         self._values = array("Q")
         self._waiting: list[int] = []
 
-    def extend(self, values: Sequence[int]) -> None:
+    def extend(self, values: list[int]) -> None:
         """Add numbers."""
         if not values:
             return
@@ -83,7 +83,7 @@ class Sample:
         self.highest = max(self.highest, high)
         self.count += len(values)
         self.total += sum(values)
-        self._values.extend(values[self._skip :: self._stride])
+        self._values.fromlist(values[self._skip :: self._stride])  # in a third of the time of `array.extend`
         self._skip = (self._skip - len(values)) % self._stride
         while len(self._values) > self._MOST:
             self._skip += self._stride * (len(self._values) % 2)

@@ -8,15 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from itertools import filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from adaptkit.data import fast
+from adaptkit.data.blocks import Conversation, PlainTurn
 from adaptkit.data.duplicates import HashLog
-from adaptkit.data.fast import Conversation, PlainRole, PlainTurn
 from adaptkit.data.formats import format_named, unwritable
 from adaptkit.data.problems import Finding, Problem, ProblemList
 from adaptkit.data.reading import JsonLines, RawRow, Source, lines_of
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Tally", "TallyState", "hash_in_every_process"]
 
-_PLAIN_ROLES: tuple[PlainRole, ...] = ("user", "assistant", "system", "developer")  # the most frequent first
 _TURN_TOKENS = 4  # what a chat template spends on the frame of one turn, about
 
 
@@ -148,30 +146,21 @@ class Tally:
         """Count a block of plain rows that keep every rule, and tell how many; 0 if it needs a closer look."""
         if self._rules.record_rules or self._keep or "chat" not in self._format.kinds:
             return 0
-        rows = fast.decode_plain(block, self._reader)
-        if rows is None:
+        plain = fast.decode_plain(block, self._reader)
+        if plain is None or plain.roles.keys() - self._format.plain_roles:
             return 0
-        turns = [turn for row in rows for turn in row]
-        counts = _counts([turn.role for turn in turns])
-        unanswered = self._rules.needs_answer and any(row[-1].role != "assistant" for row in rows)
-        if unanswered or counts.keys() - self._format.plain_roles:
+        if self._rules.needs_answer and plain.last != {"assistant"}:
             return 0
         if may_hold_secret(block):
             self._look_for_secrets(block, self.lines + 1)
-        characters = []
-        for row in rows:  # a loop, because a sum of a list each is twice as slow for a few turns
-            length = 0
-            for turn in row:
-                length += len(turn.content)
-            characters.append(length)
-        self._rows += len(rows)
-        self._roles.update(counts)
-        self._turns.extend(list(map(len, rows)))
-        self._characters.extend(characters)
-        self._text_bytes += sum(characters) + _beyond_ascii([turn.content for turn in turns])
-        self._turn_count += len(turns)
-        self._hashes.extend(map(self._plain_hash, rows))
-        return len(rows)
+        self._rows += len(plain.rows)
+        self._roles.update(plain.roles)
+        self._turns.extend(plain.turns)
+        self._characters.extend(plain.characters)
+        self._text_bytes += plain.text_bytes
+        self._turn_count += sum(plain.turns)
+        self._hashes.extend(list(map(self._plain_hash, plain.rows)))
+        return len(plain.rows)
 
     def _block(self, block: bytes) -> None:
         """Take in whole lines: halves that are plain as blocks, so that one odd row slows down few others."""
@@ -249,23 +238,6 @@ class Tally:
 
     def _note(self, finding: Finding, line: int) -> None:
         self.problems.append(Problem.at(finding, self._file, line))
-
-
-def _counts(roles: list[PlainRole]) -> dict[PlainRole, int]:
-    """How often each role stands there."""
-    counts: dict[PlainRole, int] = {}
-    left = len(roles)
-    for role in _PLAIN_ROLES:
-        if left and (count := roles.count(role)):
-            counts[role] = count
-            left -= count
-    return counts
-
-
-def _beyond_ascii(texts: list[str]) -> int:
-    """How many more bytes than characters the texts have in UTF-8."""
-    others = "".join(filterfalse(str.isascii, texts))
-    return len(others.encode()) - len(others)
 
 
 def _plain_texts(record: Record) -> list[str]:

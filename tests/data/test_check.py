@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from adaptkit.data import DataRules, Dataset, Finding, Problem, Record, Report, duplicates, ranges, reading
 from adaptkit.data.duplicates import HashLog
+from adaptkit.data.parsing import quotes
 from adaptkit.data.problems import ProblemList
 from adaptkit.data.secrets import find_secrets, may_hold_secret
 from adaptkit.data.stats import Sample
@@ -209,12 +210,28 @@ def test_rows_not_a_line_each_are_never_taken_for_plain(
     assert (list(quick.problems), quick.stats) == (list(careful.problems), careful.stats)
 
 
-def test_a_key_twice_is_found_in_the_midst_of_plain_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("once", "twice"),
+    [
+        ('"content"', '"content": "x", "content"'),
+        ('"role": "user"', '"role":"user", "role": "user"'),
+        ('"role": "user"', '"role" :\t"user", "role": "user"'),
+        ('"role": "user"', '"r\\u006fle": "user", "role": "user"'),
+        ('"say ', '"\\u0022\\u0022", "content": "\\u0022\\u0022'),  # four quotes less and four more
+        ('"messages"', '"messages": [{"role": "user", "content": "q"}], "messages"'),
+    ],
+)
+def test_a_key_twice_is_found_in_the_midst_of_plain_rows(tmp_path: Path, once: str, twice: str) -> None:
     path = tmp_path / "a.jsonl"
     lines = [json.dumps(chat(("user", f'say "{n}"\n'), ("assistant", "a\\b"))) for n in range(3000)]
-    lines[1500] = lines[1500].replace('"content"', '"content": "x", "content"', 1)
+    lines[1500] = lines[1500].replace(once, twice, 1)
     path.write_text("\n".join(lines))
     assert [(p.line, p.rule) for p in Dataset.open(path).check().problems] == [(1501, "duplicate-key")]
+
+
+@given(st.text(st.sampled_from('"\\\\aé'), max_size=9), st.booleans())
+def test_quotes_are_those_at_the_ends_of_strings(text: str, ascii_only: bool) -> None:
+    assert quotes(json.dumps({"a": text, text: 1}, ensure_ascii=ascii_only).encode()) == (2 if text == "a" else 6)
 
 
 def test_ranges_of_bytes_in_two_processes_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from adaptkit.data import typed
 from adaptkit.data.formats import SHAPES, Format, Shape, format_named, shape_of
 from adaptkit.data.formats.row import Node
 from adaptkit.data.parsing import MAX_LINE, RowFault, check_depth, parse_object, shorten
@@ -17,6 +18,7 @@ from adaptkit.data.records import ChatRecord, CompletionRecord, PreferenceRecord
 
 __all__ = ["RowReader"]
 
+_OPENAI = SHAPES["openai"]
 _RECORDS = (ChatRecord, PreferenceRecord, CompletionRecord, TextRecord)
 
 
@@ -66,6 +68,9 @@ class RowReader:
             _check_values(row)
             return self._held_to_kind(row), []
         if isinstance(row, bytes):
+            if self.accepts(_OPENAI) and (good := typed.read(row)) is not None:
+                self.settle(_OPENAI)
+                return good, []
             value = parse_object(row)
         elif isinstance(row, Mapping):
             value = dict(row)

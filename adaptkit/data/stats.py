@@ -57,8 +57,6 @@ class Stats(msgspec.Struct, frozen=True):
     files: tuple[FileFacts, ...] = ()
 
 
-_TOGETHER = 1024
-
 #: Count, total, minimum, maximum, every how many-th value is kept, and those values.
 SampleState = tuple[int, int, int, int, int, bytes]
 
@@ -72,7 +70,6 @@ class Sample:
         self.count = self.total = self.lowest = self.highest = 0
         self._stride, self._skip = 1, 0
         self._values = array("Q")
-        self._waiting: list[int] = []
 
     def extend(self, values: list[int]) -> None:
         """Add numbers."""
@@ -90,19 +87,8 @@ class Sample:
             self._values = self._values[::2]
             self._stride *= 2
 
-    def add(self, value: int) -> None:
-        """Add one number."""
-        self._waiting.append(value)
-        if len(self._waiting) >= _TOGETHER:
-            self._flush()
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        self.extend(waiting)
-
     def state(self) -> SampleState:
         """Everything, as plain values, for `merge` in another process."""
-        self._flush()
         return self.count, self.total, self.lowest, self.highest, self._stride, self._values.tobytes()
 
     def merge(self, state: SampleState) -> None:
@@ -123,7 +109,6 @@ class Sample:
 
     def lengths(self) -> Lengths:
         """The figures."""
-        self._flush()
         if not self.count:
             return Lengths()
         ordered = sorted(self._values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,7 @@ class Tally:
                 continue
             digest.update(block)
             size += len(block)
-            self._block(block)
+            self._block(block, closely=may_hold_secret(block))
         return FileFacts(source.name, size, digest.hexdigest())
 
     def rows(self, source: Source) -> None:
@@ -100,6 +101,7 @@ class Tally:
         for number, row in source.rows():
             record = self._row(number, row)
             if record is not None:
+                self._count([record])
                 self._look_for_secrets(canonical(record), number)
 
     def leave(self, hashes: Path) -> TallyState:
@@ -142,17 +144,38 @@ class Tally:
             files=files,
         )
 
-    def _plain(self, block: bytes) -> int:
-        """Count a block of plain rows that keep every rule, and tell how many; 0 if it needs a closer look."""
+    def _block(self, block: bytes, *, closely: bool) -> None:
+        """Take in whole lines: plain ones together, halves if need be so that one odd row slows down few others.
+
+        Args:
+            block: The lines.
+            closely: Whether to look for secrets.
+        """
+        if self._first_is_plain(block):
+            if self._plain(block, closely=closely):
+                return
+            middle = block.find(b"\n", len(block) // 2) + 1 or block.rfind(b"\n", 0, -1) + 1
+            if 0 < middle < len(block):
+                self._block(block[:middle], closely=closely)
+                self._block(block[middle:], closely=closely)
+                return
+        self._count([record for line in lines_of(block) if (record := self._line(line, closely=closely))])
+
+    def _first_is_plain(self, block: bytes) -> bool:
         if self._rules.record_rules or self._keep or "chat" not in self._format.kinds:
-            return 0
+            return False
+        return fast.decode_plain(block[: block.find(b"\n") + 1 or len(block)], self._reader) is not None
+
+    def _plain(self, block: bytes, *, closely: bool) -> bool:
+        """Count a block if it holds nothing but plain rows that keep every rule, and tell whether it does."""
         plain = fast.decode_plain(block, self._reader)
         if plain is None or plain.roles.keys() - self._format.plain_roles:
-            return 0
+            return False
         if self._rules.needs_answer and plain.last != {"assistant"}:
-            return 0
-        if may_hold_secret(block):
+            return False
+        if closely:
             self._look_for_secrets(block, self.lines + 1)
+        self.lines += len(plain.rows)
         self._rows += len(plain.rows)
         self._roles.update(plain.roles)
         self._turns.extend(plain.turns)
@@ -160,42 +183,28 @@ class Tally:
         self._text_bytes += plain.text_bytes
         self._turn_count += sum(plain.turns)
         self._hashes.extend(list(map(self._plain_hash, plain.rows)))
-        return len(plain.rows)
+        return True
 
-    def _block(self, block: bytes) -> None:
-        """Take in whole lines: halves that are plain as blocks, so that one odd row slows down few others."""
-        rows = self._plain(block)
-        if rows:
-            self.lines += rows
-            return
-        middle = block.find(b"\n", len(block) // 2) + 1 or block.rfind(b"\n", 0, -1) + 1
-        if 0 < middle < len(block):
-            self._block(block[:middle])
-            self._block(block[middle:])
-            return
-        for line in lines_of(block):
-            self._line(line)
-
-    def _line(self, line: bytes) -> None:
+    def _line(self, line: bytes, *, closely: bool) -> Record | None:
         self.lines += 1
         if not line or line.isspace():
             self._note(Finding("blank-line", "$", "the line is empty.", "Remove it.", "warning"), self.lines)
-            return
-        self._row(self.lines, line)
-        if may_hold_secret(line):
+            return None
+        record = self._row(self.lines, line)
+        if closely and may_hold_secret(line):
             self._look_for_secrets(line, self.lines)
+        return record
 
     def _row(self, number: int, row: RawRow) -> Record | None:
+        """Judge a row; the record, if there is one to count."""
         record, findings = self._reader.read(row)
         if record is not None and self._keep is not None and not self._keep(record):
             return None
         self._rows += 1
+        if record is not None:
+            findings = self._findings(record)
         for finding in findings:
             self._note(finding, number)
-        if record is not None:
-            self._count(record)
-            for finding in self._findings(record):
-                self._note(finding, number)
         return record
 
     def _findings(self, record: Record) -> list[Finding]:
@@ -205,16 +214,19 @@ class Tally:
             found += [finding for rule in self._rules.record_rules for finding in rule(record)]
         return found
 
-    def _count(self, record: Record) -> None:
-        turns = turns_of(record)
-        texts = [turn.text for turn in turns] or _plain_texts(record)
-        for turn in turns:
-            self._roles[turn.role] += 1
-        self._turns.add(len(turns))
-        self._characters.add(sum(map(len, texts)))
-        self._text_bytes += sum(len(text.encode()) for text in texts)
-        self._turn_count += len(turns)
-        self._hashes.extend([self._content_hash(record)])
+    def _count(self, records: list[Record]) -> None:
+        turns = list(map(turns_of, records))
+        flat = list(chain.from_iterable(turns))
+        texts = [
+            "".join([turn.text for turn in row] or _plain_texts(record))
+            for row, record in zip(turns, records, strict=True)
+        ]
+        self._roles.update([turn.role for turn in flat])
+        self._turns.extend(list(map(len, turns)))
+        self._characters.extend(list(map(len, texts)))
+        self._text_bytes += len("".join(texts).encode())
+        self._turn_count += len(flat)
+        self._hashes.extend(list(map(self._content_hash, records)))
 
     def _content_hash(self, record: Record) -> int:
         """The same number for equal content, whichever lane the row came through."""

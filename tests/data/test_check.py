@@ -217,7 +217,7 @@ def test_rows_not_a_line_each_are_never_taken_for_plain(
         ('"role": "user"', '"role":"user", "role": "user"'),
         ('"role": "user"', '"role" :\t"user", "role": "user"'),
         ('"role": "user"', '"r\\u006fle": "user", "role": "user"'),
-        ('"say ', '"\\u0022\\u0022", "content": "\\u0022\\u0022'),  # four quotes less and four more
+        ('"say ', '"\\u0022\\u0022", "content": "\\u0022\\u0022\\u0022\\u0022'),  # four quotes less and four more
         ('"messages"', '"messages": [{"role": "user", "content": "q"}], "messages"'),
     ],
 )

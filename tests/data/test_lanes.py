@@ -1,0 +1,161 @@
+"""The quick ways through the data say what the careful one says, and leave to it what they do not know."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adaptkit.data import Dataset, typed
+from adaptkit.data.formats import FORMATS
+from adaptkit.data.records import canonical
+from adaptkit.data.rows import RowReader
+from tests.data.strategies import chats, odd, plain_chats
+
+openai_rows = (chats | plain_chats).map(FORMATS["openai"].write).map(json.dumps).map(json.loads)
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": [1, 2.5, null]}'}}
+END = {"role": "assistant", "content": "a"}
+GOOD = {
+    "messages": [
+        {"role": "user", "content": "q", "name": "n"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "content": "3", "tool_call_id": "c"},
+        {**END, "weight": 1},
+    ],
+    "tools": [TOOL],
+    "parallel_tool_calls": False,
+}
+
+
+def spelled(row: Any, *, ascii_only: bool, dense: bool) -> str:
+    return json.dumps(row, ensure_ascii=ascii_only, separators=(",", ":") if dense else None)
+
+
+def careful(line: str) -> Any:
+    with patch("adaptkit.data.typed.read", return_value=None):
+        return RowReader("openai").read(line.encode())
+
+
+@settings(max_examples=300)
+@given(odd(openai_rows), st.booleans(), st.booleans())
+def test_what_the_typed_reader_takes_the_careful_one_takes_too(row: Any, ascii_only: bool, dense: bool) -> None:
+    line = spelled(row, ascii_only=ascii_only, dense=dense)
+    found = typed.read(line.encode())
+    if found is not None:
+        assert careful(line) == (found, [])
+    assert RowReader("openai").read(line.encode()) == careful(line)
+
+
+@pytest.mark.parametrize("change", [{}, {"parallel_tool_calls": None}, {"tools": None}, {"tools": []}], ids=str)
+def test_good_rows_take_the_quick_way(change: dict[str, Any]) -> None:
+    line = json.dumps({**GOOD, **change})
+    assert typed.read(line.encode()) == careful(line)[0] is not None
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {"role": "user", "content": "q", "tool_call_id": ""},
+        {"role": "user", "content": "q", "tool_calls": [CALL]},
+        {"role": "tool", "content": "q", "weight": 1},
+        {"role": "assistant", "weight": 0.5, "content": "a"},
+        {"role": "assistant", "weight": True, "content": "a"},
+        {"role": "assistant", "tool_calls": []},
+        {"role": "user", "content": None},
+        {"role": "critic", "content": "q"},
+        {"role": "user", "content": "q", "x": 1},
+        {"role": "assistant", "tool_calls": [{**CALL, "type": "code"}]},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[]"}}]},
+    ],
+    ids=str,
+)
+def test_a_turn_with_something_wrong_is_left_to_the_careful_reader(turn: dict[str, Any]) -> None:
+    line = json.dumps({"messages": [turn, END]})
+    assert typed.read(line.encode()) is None
+    assert careful(line)[0] is None
+
+
+def test_both_readers_make_the_same_of_a_weight() -> None:
+    lines = [json.dumps({"messages": [{**END, "weight": weight}]}) for weight in (1, 1.0)]
+    first, second = [RowReader().read(line.encode())[0] for line in lines]
+    assert typed.read(lines[1].encode()) is None
+    assert first is not None
+    assert second is not None
+    assert canonical(first) == canonical(second)
+
+
+@pytest.mark.parametrize(
+    ("once", "twice"),
+    [
+        ('"name": "n"', '"name": "m", "name":"n"'),
+        ('"weight": 1', '"weight": 0, "weight": 1'),
+        ('"type": "object"', '"type": "array", "type": "object"'),
+        ('"content": null', '"content": null, "content": null'),
+        ('\\"a\\": [', '\\"a\\": 1, \\"a\\": ['),
+        ('"id": "c"', '"id": "\\u0022\\u0022", "id": "c"'),
+        ('"name": "n"', '"name": "", "name": "\\u0022\\u0022\\u0022\\u0022"'),  # four quotes more and four less
+        ('"tools"', '"tools": [], "tools"'),
+    ],
+)
+def test_a_key_twice_is_left_to_the_careful_reader(once: str, twice: str) -> None:
+    line = json.dumps(GOOD).replace(once, twice, 1)
+    assert once in json.dumps(GOOD)
+    assert typed.read(line.encode()) is None
+    record, findings = RowReader().read(line.encode())
+    assert record is None
+    assert [finding.rule for finding in findings] in (["duplicate-key"], ["tool-arguments"])
+
+
+@pytest.mark.parametrize("levels", [80, 92, 93, 94, 95, 99, 100, 101, 120])
+def test_depth_is_counted_from_the_row(levels: int) -> None:
+    deep: Any = 1
+    for _ in range(levels):
+        deep = {"a": deep}
+    call = {"function": {"name": "f", "arguments": deep}}
+    for row in ({"messages": [{"role": "assistant", "tool_calls": [call]}]}, {"messages": [END], "tools": [deep]}):
+        line = json.dumps(row)
+        assert RowReader().read(line.encode()) == careful(line)
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', '"\xff"', "[NaN]", "1e999", "[1e400]", '{"a":1,"a":2}'])
+def test_what_is_decoded_late_is_judged_all_the_same(text: str) -> None:
+    for place in ('"arguments": "{}"', '"parameters": {}'):
+        row = {
+            "messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}],
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+        }
+        line = json.dumps(row).replace(place, f"{place.split(':')[0]}: {text}").encode("latin-1")
+        assert typed.read(line) is None
+        assert RowReader().read(line)[0] is None
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(odd(openai_rows), st.booleans(), st.booleans()), max_size=6))
+def test_checks_by_every_way_say_the_same(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
+    path = tmp_path_factory.mktemp("lanes") / "a.jsonl"
+    path.write_text("\n".join(spelled(row, ascii_only=ascii_only, dense=dense) for row, ascii_only, dense in rows))
+    quick = Dataset.open(path, format="openai").check()
+    with patch("adaptkit.data.fast.decode_plain", return_value=None):
+        typed_only = Dataset.open(path, format="openai").check()
+        with patch("adaptkit.data.typed.read", return_value=None):
+            slow = Dataset.open(path, format="openai").check()
+    for report in (quick, typed_only):
+        assert list(report.problems) == list(slow.problems)
+        assert report.stats == slow.stats
+
+
+def test_rows_as_long_as_one_another_need_not_be_alike(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    firsts = ["system", "user", "user", "developer"]
+    rows = [{"messages": [{"role": role, "content": "é" * n}, END]} for n, role in enumerate(firsts, 1)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    stats = Dataset.open(path).check().stats
+    assert stats.roles == {"system": 1, "user": 2, "developer": 1, "assistant": 4}
+    assert stats == msgspec.structs.replace(Dataset.of(rows).check().stats, files=stats.files)

@@ -18,7 +18,6 @@ from adaptkit.data.records import ChatRecord, CompletionRecord, PreferenceRecord
 
 __all__ = ["RowReader"]
 
-_OPENAI = SHAPES["openai"]
 _RECORDS = (ChatRecord, PreferenceRecord, CompletionRecord, TextRecord)
 
 
@@ -68,8 +67,7 @@ class RowReader:
             _check_values(row)
             return self._held_to_kind(row), []
         if isinstance(row, bytes):
-            if self.accepts(_OPENAI) and (good := typed.read(row)) is not None:
-                self.settle(_OPENAI)
+            if self.shape is not None and (good := typed.read(row, self.shape.name)) is not None:
                 return good, []
             value = parse_object(row)
         elif isinstance(row, Mapping):

@@ -1,4 +1,4 @@
-"""Good chat rows of OpenAI's shape, with tools, calls and weights or without, read by a typed decoder.
+"""Good chat and preference rows, with tools, calls and weights or without, read by typed decoders.
 
 `read` knows the rows that need nothing said about them, in a fraction of the time that it takes to look at a row key by
 key. Whatever is odd it leaves to the readers of `adaptkit.data.formats`, which say what is wrong with it.
@@ -6,7 +6,7 @@ key. Whatever is odd it leaves to the readers of `adaptkit.data.formats`, which 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,7 +16,7 @@ from adaptkit.data.formats.messages import read_tools
 from adaptkit.data.formats.row import Node
 from adaptkit.data.parsing import MAX_DEPTH, RowFault, brackets, no_key_lost, parse_object
 from adaptkit.data.problems import Finding
-from adaptkit.data.records import ChatRecord
+from adaptkit.data.records import ChatRecord, PreferenceRecord, Record
 from adaptkit.types import Message, Role, ToolCall
 
 __all__ = ["read"]
@@ -45,35 +45,98 @@ class _Turn(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     weight: Literal[0, 1] | UnsetType | None = UNSET
 
 
-class _Row(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
-    messages: Annotated[tuple[_Turn, ...], msgspec.Meta(min_length=1)]
+_Turns = Annotated[tuple[_Turn, ...], msgspec.Meta(min_length=1)]
+
+
+class _Chat(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    messages: _Turns
     tools: Raw = Raw(b"")
     parallel_tool_calls: bool | UnsetType | None = UNSET
 
 
-_decode = msgspec.json.Decoder(_Row).decode
+class _Preference(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    input: _Chat
+    preferred_output: _Turns
+    non_preferred_output: _Turns
+
+
+class _TrlPreference(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    prompt: str | _Turns
+    chosen: str | _Turns
+    rejected: str | _Turns
+    tools: Raw = Raw(b"")
+
+
 _decode_text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
-_AROUND_ARGUMENTS = 6  # levels of the row around the arguments of a call
+_AROUND_ARGUMENTS = 8  # levels of the row around the arguments of a call, at most
 
 
 class _Odd(Exception):
     """There is something to say about the row."""
 
 
-def read(line: bytes) -> ChatRecord | None:
-    """The record of a line, or ``None`` if it must be looked at more closely."""
+def read(line: bytes, shape: str) -> Record | None:
+    """The record of a line.
+
+    Args:
+        line: The line.
+        shape: Name of the shape that rows have.
+
+    Returns:
+        The record, or ``None`` if the row must be looked at more closely.
+    """
+    if shape not in _READERS:
+        return None
+    decode, record = _READERS[shape]
     try:
-        row = _decode(line)
-        if not no_key_lost(line, _encode(row)):
-            return None
-        return ChatRecord(
-            messages=tuple([_message(turn) for turn in row.messages]),
-            tools=_tools(bytes(row.tools)) if row.tools else (),
-            parallel_tool_calls=None if row.parallel_tool_calls is UNSET else row.parallel_tool_calls,
-        )
+        row = decode(line)
+        return record(row) if no_key_lost(line, _encode(row)) else None
     except (_Odd, RowFault, msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
         return None
+
+
+def _chat(row: _Chat) -> ChatRecord:
+    return ChatRecord(
+        messages=_messages(row.messages),
+        tools=_tools(row.tools),
+        parallel_tool_calls=None if row.parallel_tool_calls is UNSET else row.parallel_tool_calls,
+    )
+
+
+def _preference(row: _Preference) -> PreferenceRecord:
+    given = _chat(row.input)
+    return PreferenceRecord(
+        prompt=given.messages,
+        chosen=_messages(row.preferred_output),
+        rejected=_messages(row.non_preferred_output),
+        tools=given.tools,
+        parallel_tool_calls=given.parallel_tool_calls,
+    )
+
+
+def _trl_preference(row: _TrlPreference) -> PreferenceRecord:
+    return PreferenceRecord(
+        prompt=_messages(row.prompt, "user"),
+        chosen=_messages(row.chosen, "assistant"),
+        rejected=_messages(row.rejected, "assistant"),
+        tools=_tools(row.tools),
+    )
+
+
+#: For each shape that is known here, what decodes a line and what makes it a record.
+_READERS: Mapping[str, tuple[Callable[[bytes], Any], Callable[[Any], Record]]] = {
+    "openai": (msgspec.json.Decoder(_Chat).decode, _chat),
+    "openai-preference": (msgspec.json.Decoder(_Preference).decode, _preference),
+    "trl-preference": (msgspec.json.Decoder(_TrlPreference).decode, _trl_preference),
+}
+
+
+def _messages(turns: str | tuple[_Turn, ...], role: Role = "user") -> tuple[Message, ...]:
+    """Turns as messages; a string is one turn of the role."""
+    if isinstance(turns, str):
+        return (Message(role=role, content=turns),)
+    return tuple([_message(turn) for turn in turns])
 
 
 def _message(turn: _Turn) -> Message:
@@ -108,9 +171,13 @@ def _call(call: _Call) -> ToolCall:
     return ToolCall(name=function.name, arguments=parse_object(given), id=None if call.id is UNSET else call.id)
 
 
-def _tools(tools: bytes) -> tuple[Mapping[str, Any], ...]:
+def _tools(tools: Raw) -> tuple[Mapping[str, Any], ...]:
+    if not tools:
+        return ()
+    # as deep inside as tools ever stand, so that the depth of the row is not exceeded
+    value = parse_object(b'{"input":{"tools":%b}}' % bytes(tools))["input"]
     findings: list[Finding] = []
-    found = read_tools(Node(parse_object(b'{"tools":%b}' % tools), findings))
+    found = read_tools(Node(value, findings))
     if findings:
         raise _Odd
     return found

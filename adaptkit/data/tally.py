@@ -16,7 +16,7 @@ import msgspec
 
 from adaptkit.data import fast
 from adaptkit.data.blocks import Conversation, PlainTurn
-from adaptkit.data.duplicates import HashLog
+from adaptkit.data.duplicates import Distinct
 from adaptkit.data.formats import format_named, unwritable
 from adaptkit.data.problems import Finding, Problem, ProblemList
 from adaptkit.data.reading import JsonLines, RawRow, Source, lines_of
@@ -45,6 +45,7 @@ class TallyState(msgspec.Struct, frozen=True):
     """The figures of a `Tally` as plain values."""
 
     rows: int
+    hashes: int
     turn_count: int
     text_bytes: int
     roles: dict[str, int]
@@ -77,7 +78,7 @@ class Tally:
         self._rows = self._text_bytes = self._turn_count = 0
         self._roles: Counter[str] = Counter()
         self._turns, self._characters = Sample(), Sample()
-        self._hashes = HashLog()
+        self._hashes = Distinct()
         self._secrets: Counter[str] = Counter()
         self._file: str | None = None
 
@@ -109,6 +110,7 @@ class Tally:
         self._hashes.save(str(hashes))
         return TallyState(
             self._rows,
+            self._hashes.total,
             self._turn_count,
             self._text_bytes,
             dict(self._roles),
@@ -126,7 +128,7 @@ class Tally:
         self._secrets.update(state.secrets)
         self._turns.merge(state.turns)
         self._characters.merge(state.characters)
-        self._hashes.merge(str(hashes))
+        self._hashes.merge(str(hashes), state.hashes)
 
     def stats(self, files: tuple[FileFacts, ...]) -> Stats:
         """The figures."""
@@ -139,7 +141,7 @@ class Tally:
             turns=self._turns.lengths(),
             characters=self._characters.lengths(),
             tokens=self._text_bytes // 4 + _TURN_TOKENS * self._turn_count,
-            duplicates=len(self._hashes) - self._hashes.distinct(),
+            duplicates=self._hashes.total - self._hashes.count(),
             secrets=dict(self._secrets),
             files=files,
         )

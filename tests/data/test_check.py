@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit.data import DataRules, Dataset, Finding, Problem, Record, Report, duplicates, ranges, reading
-from adaptkit.data.duplicates import HashLog
+from adaptkit.data.duplicates import Distinct, HashLog
 from adaptkit.data.parsing import quotes
 from adaptkit.data.problems import ProblemList
 from adaptkit.data.secrets import find_secrets, may_hold_secret
@@ -297,9 +297,10 @@ def test_problems_beyond_memory_are_kept_in_order() -> None:
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 5)))
 def test_distinct_hashes_are_counted(values: list[int]) -> None:
-    log = HashLog()
+    log, few = HashLog(), Distinct()
     log.extend(values)
-    assert log.distinct() == len(set(values))
+    few.extend(values)
+    assert log.distinct() == few.count() == len(set(values))
 
 
 def test_distinct_hashes_are_counted_beyond_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -314,6 +315,13 @@ def test_distinct_hashes_are_counted_beyond_memory(monkeypatch: pytest.MonkeyPat
     log.merge(str(tmp_path / "hashes"))
     assert len(log) == len(values)
     assert log.distinct() == len(set(values))
+    many, more = Distinct(), Distinct()
+    for start in range(0, 3000, 40):
+        many.extend(values[start : start + 40])
+    more.extend(values[3000:3020])
+    more.save(str(tmp_path / "few"))
+    many.merge(str(tmp_path / "few"), 20)
+    assert (many.total, many.count()) == (3020, len(set(values[:3020])))
 
 
 @given(st.lists(st.lists(st.integers(0, 10**9), max_size=40), max_size=6))

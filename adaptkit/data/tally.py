@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from adaptkit.data import fast
-from adaptkit.data.blocks import Conversation, PlainTurn
+from adaptkit.data.blocks import Conversation, PlainBlock, PlainTurn
 from adaptkit.data.duplicates import Distinct
 from adaptkit.data.formats import format_named, unwritable
 from adaptkit.data.problems import Finding, Problem, ProblemList
@@ -75,6 +75,7 @@ class Tally:
         self.lines = 0  # of the present file
         self._rules, self._reader, self._keep, self._plain_hash = rules, reader, keep, plain_hash
         self._format = format_named(rules.format)
+        self._one_by_one = bool(rules.record_rules or keep or "chat" not in self._format.kinds)
         self._rows = self._text_bytes = self._turn_count = 0
         self._roles: Counter[str] = Counter()
         self._turns, self._characters = Sample(), Sample()
@@ -153,30 +154,27 @@ class Tally:
             block: The lines.
             closely: Whether to look for secrets.
         """
-        if self._first_is_plain(block):
-            if self._plain(block, closely=closely):
-                return
-            middle = block.find(b"\n", len(block) // 2) + 1 or block.rfind(b"\n", 0, -1) + 1
-            if 0 < middle < len(block):
-                self._block(block[:middle], closely=closely)
-                self._block(block[middle:], closely=closely)
-                return
+        plain = self._plain(block)
+        if plain is not None:
+            if closely:
+                self._look_for_secrets(block, self.lines + 1)
+            self._count_plain(plain)
+            return
+        middle = block.find(b"\n", len(block) // 2) + 1 or block.rfind(b"\n", 0, -1) + 1
+        if 0 < middle < len(block) and self._plain(block[: block.index(b"\n")]) is not None:
+            self._block(block[:middle], closely=closely)
+            self._block(block[middle:], closely=closely)
+            return
         self._count([record for line in lines_of(block) if (record := self._line(line, closely=closely))])
 
-    def _first_is_plain(self, block: bytes) -> bool:
-        if self._rules.record_rules or self._keep or "chat" not in self._format.kinds:
-            return False
-        return fast.decode_plain(block[: block.find(b"\n") + 1 or len(block)], self._reader) is not None
-
-    def _plain(self, block: bytes, *, closely: bool) -> bool:
-        """Count a block if it holds nothing but plain rows that keep every rule, and tell whether it does."""
-        plain = fast.decode_plain(block, self._reader)
+    def _plain(self, block: bytes) -> PlainBlock | None:
+        """A block that holds nothing but plain rows that keep every rule, else ``None``."""
+        plain = None if self._one_by_one else fast.decode_plain(block, self._reader)
         if plain is None or plain.roles.keys() - self._format.plain_roles:
-            return False
-        if self._rules.needs_answer and plain.last != {"assistant"}:
-            return False
-        if closely:
-            self._look_for_secrets(block, self.lines + 1)
+            return None
+        return None if self._rules.needs_answer and plain.last != {"assistant"} else plain
+
+    def _count_plain(self, plain: PlainBlock) -> None:
         self.lines += len(plain.rows)
         self._rows += len(plain.rows)
         self._roles.update(plain.roles)
@@ -185,7 +183,6 @@ class Tally:
         self._text_bytes += plain.text_bytes
         self._turn_count += sum(plain.turns)
         self._hashes.extend(list(map(self._plain_hash, plain.rows)))
-        return True
 
     def _line(self, line: bytes, *, closely: bool) -> Record | None:
         self.lines += 1

@@ -174,7 +174,7 @@ plain = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(rows=st.lists(st.tuples(plain, st.booleans(), st.booleans()), max_size=6))
 def test_both_lanes_say_the_same(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     path = tmp_path_factory.mktemp("lanes") / "a.jsonl"
@@ -195,7 +195,7 @@ def test_both_lanes_say_the_same(tmp_path_factory: pytest.TempPathFactory, rows:
         assert list(fast) == list(slow)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(glue=st.lists(st.sampled_from(["\n", "", "\n\n", "\r\n", " ", "\n "]), max_size=5), spread=st.integers(-1, 4))
 def test_rows_not_a_line_each_are_never_taken_for_plain(
     tmp_path_factory: pytest.TempPathFactory, glue: list[str], spread: int

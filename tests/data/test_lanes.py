@@ -56,7 +56,7 @@ def careful(line: bytes, shape: str) -> Any:
 
 
 @pytest.mark.parametrize("shape", rows_by_shape)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data(), ascii_only=st.booleans(), dense=st.booleans())
 def test_what_the_typed_reader_takes_the_careful_one_takes_too(
     shape: str, data: st.DataObject, ascii_only: bool, dense: bool
@@ -164,7 +164,7 @@ def test_what_is_decoded_late_is_judged_all_the_same(text: str) -> None:
 
 
 @pytest.mark.parametrize("shape", rows_by_shape)
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_checks_by_every_way_say_the_same(
     tmp_path_factory: pytest.TempPathFactory, shape: str, data: st.DataObject

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from adaptkit.errors import (
     AdaptkitError,
     AdaptkitWarning,
+    AnswerError,
     ArtifactError,
     AuthenticationError,
     BackendError,
@@ -40,7 +41,7 @@ from adaptkit.errors import (
     UnknownBackendError,
     UnsupportedError,
 )
-from adaptkit.types import DeploymentRef, Event, JobRef, Message, ModelRef, Reply, Snapshot, Status, Usage
+from adaptkit.types import DeploymentRef, Document, Event, JobRef, Message, ModelRef, Reply, Snapshot, Status, Usage
 
 if TYPE_CHECKING:
     from adaptkit.adapter import Adapter, BackendConfig, ChatOptions
@@ -57,6 +58,7 @@ __all__ = [
     "Adapter",
     "AdaptkitError",
     "AdaptkitWarning",
+    "AnswerError",
     "ArtifactError",
     "AsyncClient",
     "AsyncDeployment",
@@ -77,6 +79,7 @@ __all__ = [
     "DeploymentFailed",
     "DeploymentRef",
     "DeploymentTimeout",
+    "Document",
     "EgressError",
     "Event",
     "Job",

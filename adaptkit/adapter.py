@@ -20,10 +20,12 @@ import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from adaptkit.data import DataRules, Dataset
+from adaptkit.errors import ConfigError
 from adaptkit.http import Egress
-from adaptkit.types import Checkpoint, DeploymentSnapshot, Event, Inventory, Message, Reply, Snapshot
+from adaptkit.types import Checkpoint, DeploymentSnapshot, Document, Event, Inventory, Message, Reply, Snapshot
 
 __all__ = [
+    "Abilities",
     "Adapter",
     "BackendConfig",
     "ChatOptions",
@@ -33,6 +35,7 @@ __all__ = [
     "LocalPath",
     "ModelName",
     "Plan",
+    "SupportsAbilities",
     "SupportsChat",
     "SupportsCheckpoints",
     "SupportsDeleteData",
@@ -144,6 +147,7 @@ class Plan(Generic[ConfigT]):
         warnings: What works and should be known.
         tokens: Estimated training tokens of one epoch, or ``None``.
         fingerprint: Fingerprint of the training data.
+        contents: Fingerprints of the other files that the configuration names, by the field that names them.
     """
 
     config: ConfigT
@@ -153,15 +157,57 @@ class Plan(Generic[ConfigT]):
     fingerprint: str
     warnings: tuple[str, ...] = ()
     tokens: int | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)
 
 
 class ChatOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How to answer: at most ``max_tokens`` new tokens, ``temperature`` 0 for greedy, ``None`` for the default."""
+    """How to answer.
+
+    The last four are given to an adapter only where it says that it takes them (`SupportsAbilities`).
+
+    Attributes:
+        max_tokens: Most new tokens.
+        temperature: 0 for the likeliest answer, ``None`` for the default.
+        seed: For the same answer again, where the service can.
+        stop: Words that end an answer.
+        schema: JSON Schema that the answer keeps.
+        tools: Tools that may be called, as OpenAI writes them.
+        documents: What the question is to be answered from.
+        citations: Whether the answer says which words of the documents it rests on.
+    """
 
     max_tokens: int | None = None
     temperature: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    schema: Mapping[str, Any] | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    documents: tuple[Document, ...] = ()
+    citations: bool = False
+
+    def __post_init__(self) -> None:
+        if self.schema is not None and not isinstance(self.schema, Mapping):
+            raise ConfigError("schema in options is a JSON Schema; a type of Python's goes to chat(schema=…)")
+
+
+class Abilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model takes beyond messages.
+
+    Attributes:
+        schema: Answers are held to a JSON Schema while they are written.
+        tools: Tools can be called.
+        documents: Documents are taken as such, or put where they belong.
+        citations: Answers can say what they rest on.
+        thinks: Answers may be thought over, which counts in ``max_tokens`` and is not done at a temperature of 0.
+        answers: JSON Schema of every answer that no call asks otherwise of, ``None`` for text.
+    """
+
+    schema: bool = False
+    tools: bool = False
+    documents: bool = False
+    citations: bool = False
+    thinks: bool = False
+    answers: Mapping[str, Any] | None = None
 
 
 class Adapter(ABC, Generic[ConfigT]):
@@ -380,6 +426,15 @@ class SupportsStream(Protocol):
 
     def stream(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Iterator[str]:
         """Pieces of the answer; joined, they are the text that `chat` would give."""
+        ...
+
+
+@runtime_checkable
+class SupportsAbilities(Protocol):
+    """Models take more than messages; without this they do not, and what can be had by words is asked for in words."""
+
+    def abilities(self, model_id: str) -> Abilities:
+        """What a model takes, without asking anybody."""
         ...
 
 

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from anyio import CancelScope, to_thread
 
 from adaptkit import hosting, lifecycle, steps
-from adaptkit.adapter import BackendConfig, ChatOptions, Plan
+from adaptkit.adapter import Abilities, BackendConfig, ChatOptions, Plan
 from adaptkit.client import Client, Targets
 from adaptkit.data import Dataset, Record
 from adaptkit.deployment import Deployment
@@ -266,23 +266,34 @@ class AsyncModel:
         """As `Model.together`."""
         return self._model.together
 
-    async def chat(self, messages: Conversation, options: ChatOptions | None = None, **settings: Any) -> Reply:
+    async def abilities(self) -> Abilities:
+        """As `Model.abilities`."""
+        return await _call(self._model.abilities)
+
+    async def chat(
+        self, messages: Conversation, options: ChatOptions | None = None, *, schema: Any = None, **settings: Any
+    ) -> Reply:
         """As `Model.chat`."""
-        return await _call(self._model.chat, messages, options, **settings)
+        return await _call(self._model.chat, messages, options, schema=schema, **settings)
 
     async def stream(
-        self, messages: Conversation, options: ChatOptions | None = None, **settings: Any
+        self, messages: Conversation, options: ChatOptions | None = None, *, schema: Any = None, **settings: Any
     ) -> AsyncIterator[str]:
         """As `Model.stream`, for ``async for``."""
-        pieces = await _call(self._model.stream, messages, options, **settings)
+        pieces = await _call(self._model.stream, messages, options, schema=schema, **settings)
         while (piece := await _call(next, pieces, _END)) is not _END:
             yield str(piece)
 
     async def generate(
-        self, conversations: Sequence[Conversation], options: ChatOptions | None = None, **settings: Any
+        self,
+        conversations: Sequence[Conversation],
+        options: ChatOptions | None = None,
+        *,
+        schema: Any = None,
+        **settings: Any,
     ) -> list[Reply]:
         """As `Model.generate`."""
-        return await _call(self._model.generate, conversations, options, **settings)
+        return await _call(self._model.generate, conversations, options, schema=schema, **settings)
 
     async def export(self, format: str, path: str | os.PathLike[str]) -> Path:  # noqa: A002
         """As `Model.export`."""

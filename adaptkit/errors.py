@@ -13,6 +13,7 @@ AdaptkitError
 ├── SpendError (PermissionError)            nobody has agreed to what this costs
 ├── JournalError (OSError)                  the journal cannot be opened or trusted
 ├── ArtifactError (ValueError)              a model, checkpoint or job folder is damaged or unsafe to load
+├── AnswerError (ValueError)                the model answered, not in the form asked for; carries ``reply``
 ├── BackendError                            the service or worker answered with an error
 │   ├── AuthenticationError (PermissionError)
 │   ├── PermissionDeniedError (PermissionError)
@@ -40,11 +41,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptkit.data.check import Problem
-    from adaptkit.types import DeploymentRef, DeploymentSnapshot, JobRef, Snapshot
+    from adaptkit.types import DeploymentRef, DeploymentSnapshot, JobRef, Reply, Snapshot
 
 __all__ = [
     "AdaptkitError",
     "AdaptkitWarning",
+    "AnswerError",
     "ArtifactError",
     "AuthenticationError",
     "BackendError",
@@ -148,6 +150,19 @@ class JournalError(AdaptkitError, OSError):
 
 class ArtifactError(AdaptkitError, ValueError):
     """A model, checkpoint or job folder is missing, damaged, or in a format that is not safe to load."""
+
+
+class AnswerError(AdaptkitError, ValueError):
+    """A model answered, and its answer is not what the schema asks for: cut off, refused or wrong.
+
+    Args:
+        message: What is wrong; never the answer itself.
+        reply: The answer, with what it cost; where it was asked to be put right, the last one with the cost of all.
+    """
+
+    def __init__(self, message: str, *, reply: Reply) -> None:
+        self.reply = reply
+        super().__init__(message)
 
 
 class BackendError(AdaptkitError):

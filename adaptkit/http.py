@@ -228,8 +228,14 @@ def client(
         follow_redirects=False,
         trust_env=False,
         transport=transport,
-        event_hooks={"request": [egress._check]},  # noqa: SLF001 - one idea, one module
+        event_hooks={"request": [egress._check], "response": [_read_refusal]},  # noqa: SLF001 - one idea, one module
     )
+
+
+def _read_refusal(response: httpx2.Response) -> None:
+    """Why a request was refused can be read by whoever wanted a stream, too."""
+    if not response.is_success:
+        response.read()
 
 
 def async_client(

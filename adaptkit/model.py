@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptkit import hosting, steps
 from adaptkit.adapter import (
+    Abilities,
     Adapter,
     ChatOptions,
+    SupportsAbilities,
     SupportsChat,
     SupportsDeleteModel,
     SupportsDownload,
@@ -20,6 +23,7 @@ from adaptkit.adapter import (
     SupportsShutdownDate,
     SupportsStream,
 )
+from adaptkit.asking import Asking
 from adaptkit.data import message_from
 from adaptkit.errors import UnsupportedError
 from adaptkit.hosting import DeploymentState
@@ -80,39 +84,54 @@ class Model:
     def _cannot(self, what: str) -> UnsupportedError:
         return UnsupportedError(f"models of the {self._ref.backend} backend cannot {what}")
 
-    def chat(self, messages: Conversation, options: ChatOptions | None = None, **settings: Any) -> Reply:
-        """Answer one conversation: one request.
+    def abilities(self) -> Abilities:
+        """What the model takes beyond messages, without asking anybody."""
+        return self._adapter.abilities(self.id) if isinstance(self._adapter, SupportsAbilities) else Abilities()
+
+    def chat(
+        self, messages: Conversation, options: ChatOptions | None = None, *, schema: Any = None, **settings: Any
+    ) -> Reply:
+        """Answer one conversation: one request, and a second where an answer does not keep the schema.
 
         Args:
             messages: A question, or the conversation so far.
             options: How to answer.
+            schema: What form the answer has: a JSON Schema, or a type that pydantic reads; ``Reply.parsed`` is then
+                the checked value.
             **settings: Fields of `ChatOptions`, for those who prefer ``max_tokens=50`` to an object.
 
         Raises:
-            UnsupportedError: this model does not chat.
+            UnsupportedError: this model does not chat, or not like this; nothing was sent.
+            AnswerError: the answer does not keep the schema, also when asked again; carries it with its cost.
             BackendError: the service failed.
         """
-        if not isinstance(self._adapter, SupportsChat):
-            raise self._cannot("chat")
-        return self._adapter.chat(self.id, messages_of(messages), options or ChatOptions(**settings))
+        asking = self._asking(options, schema, settings)
+        return asking.answer(messages_of(messages), self._chats())
 
-    def stream(self, messages: Conversation, options: ChatOptions | None = None, **settings: Any) -> Iterator[str]:
-        """The same answer piece by piece; arguments as for `chat`."""
+    def stream(
+        self, messages: Conversation, options: ChatOptions | None = None, *, schema: Any = None, **settings: Any
+    ) -> Iterator[str]:
+        """The same answer piece by piece; arguments as for `chat`. A schema is asked for, and not checked."""
         if not isinstance(self._adapter, SupportsStream):
             raise self._cannot("stream")
-        return self._adapter.stream(self.id, messages_of(messages), options or ChatOptions(**settings))
+        asking = self._asking(options, schema, settings)
+        return self._adapter.stream(self.id, asking.messages(messages_of(messages)), asking.options)
 
     def generate(
-        self, conversations: Sequence[Conversation], options: ChatOptions | None = None, **settings: Any
+        self,
+        conversations: Sequence[Conversation],
+        options: ChatOptions | None = None,
+        *,
+        schema: Any = None,
+        **settings: Any,
     ) -> list[Reply]:
         """Answer many conversations, in their order: together where the backend can, else one by one."""
         turns = [messages_of(conversation) for conversation in conversations]
-        chosen = options or ChatOptions(**settings)
-        if isinstance(self._adapter, SupportsGenerate):
-            return self._adapter.generate(self.id, turns, chosen)
-        if not isinstance(self._adapter, SupportsChat):
-            raise self._cannot("chat")
-        return [self._adapter.chat(self.id, conversation, chosen) for conversation in turns]
+        asking = self._asking(options, schema, settings)
+        if isinstance(self._adapter, SupportsGenerate) and asking.form is None:
+            return self._adapter.generate(self.id, [asking.messages(asked) for asked in turns], asking.options)
+        ask = self._chats()
+        return [asking.answer(conversation, ask) for conversation in turns]
 
     def export(self, format: str, path: str | os.PathLike[str]) -> Path:  # noqa: A002 - the field's standard term
         """Write the model for another program to serve.
@@ -175,6 +194,16 @@ class Model:
         if not isinstance(self._adapter, SupportsShutdownDate):
             return None
         return self._adapter.shutdown_date(self.id)
+
+    def _chats(self) -> Callable[[Sequence[Message], ChatOptions], Reply]:
+        if not isinstance(self._adapter, SupportsChat):
+            raise self._cannot("chat")
+        return partial(self._adapter.chat, self.id)
+
+    def _asking(self, options: ChatOptions | None, schema: Any, settings: Mapping[str, Any]) -> Asking:
+        return Asking.of(
+            options or ChatOptions(**settings), schema, self.abilities(), f"the {self._ref.backend} backend"
+        )
 
     # what `AsyncModel` shares -------------------------------------------------------------------------------------
 

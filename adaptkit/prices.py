@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -19,9 +19,11 @@ import msgspec
 
 from adaptkit.errors import ConfigError
 
-__all__ = ["Price", "Prices", "billions"]
+__all__ = ["Price", "Prices", "RateCard", "billions"]
 
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)b(?![A-Za-z0-9])", re.IGNORECASE)
+#: What follows a model's name in the name of a snapshot of it, and not in that of another model.
+_SNAPSHOT = re.compile(r"(?:-\d{8}|-\d{4}-\d{2}-\d{2}|-latest)?")
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,8 +63,50 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         )
 
 
+class RateCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What calls of one model cost, in US dollars per million tokens, and how much it reads and writes.
+
+    Attributes:
+        service: Vendor, as in ``anthropic:claude-haiku-5-5``.
+        model: Its name of the model; dated snapshots count as it, later models do not.
+        input: Price of the prompt, as far as no cache is concerned.
+        output: Price of the answer.
+        cache_read: Price of what is read from the cache, ``None`` if unknown.
+        cache_write: Price of what is written there, by how long it is kept; empty where that costs what `input` does.
+        above: Tokens of a prompt beyond which this card holds for all of it.
+        cache_from: Tokens of a beginning below which nothing is remembered, ``None`` if unknown.
+        context: Tokens of a prompt at most.
+        longest: Tokens of an answer at most.
+        date: When it was read.
+        source: Where it was read.
+    """
+
+    service: str
+    model: str
+    input: float
+    output: float
+    date: dt.date
+    source: str
+    cache_read: float | None = None
+    cache_write: Mapping[str, float] = {}
+    above: int = 0
+    cache_from: int | None = None
+    context: int | None = None
+    longest: int | None = None
+
+    def writing(self, ttl: str) -> float | None:
+        """Price of writing to the cache for so long, ``None`` if unknown."""
+        return self.cache_write.get(ttl) if self.cache_write else self.input
+
+    def _is_for(self, service: str, model: str) -> bool:
+        if self.service != service or not model.startswith(self.model):
+            return False
+        return _SNAPSHOT.fullmatch(model[len(self.model) :]) is not None
+
+
 class _Table(msgspec.Struct, forbid_unknown_fields=True):
     price: list[Price] = []
+    chat: list[RateCard] = []
 
 
 class Prices:
@@ -76,7 +120,9 @@ class Prices:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._prices: Sequence[Price] = [*(_read(path) if path else ()), *_own()]
+        tables = [*([_read(path)] if path else ()), _own()]
+        self._prices: Sequence[Price] = [price for table in tables for price in table.price]
+        self._cards: Sequence[RateCard] = [card for table in tables for card in table.chat]
 
     def training(self, backends: Sequence[str], model: str, method: str, weights: str | None) -> Price | None:
         """The price of training, per million tokens.
@@ -93,6 +139,17 @@ class Prices:
         """The price of an hour of one unit of hardware."""
         return self._first("hosting", backends, model, {"unit": unit})
 
+    def chat(self, service: str, model: str, tokens: int = 0) -> RateCard | None:
+        """What a call costs and may hold.
+
+        Args:
+            service: Vendor.
+            model: Its name of the model.
+            tokens: Of the prompt: the longest prompts are dearer with some.
+        """
+        found = [card for card in self._cards if card._is_for(service, model) and card.above <= tokens]  # noqa: SLF001
+        return max(found, key=lambda card: card.above, default=None)
+
     def _first(self, what: str, backends: Sequence[str], model: str, settings: dict[str, str | None]) -> Price | None:
         for backend in backends:
             for price in self._prices:
@@ -107,19 +164,20 @@ def billions(model: str) -> float | None:
     return None if found is None else int(found[1] or 1) * float(found[2])
 
 
-def _read(path: Path) -> list[Price]:
+def _read(path: Path) -> _Table:
     try:
         return _parsed(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ConfigError(
-            f"{path}: not a table of prices: {error}. One entry is [[price]] with what, backend, usd, date and source"
+            f"{path}: not a table of prices: {error}. One entry is [[price]] with what, backend, usd, date and source, "
+            "or [[chat]] with service, model, input, output, date and source"
         ) from None
 
 
 @cache
-def _own() -> list[Price]:
+def _own() -> _Table:
     return _parsed(files("adaptkit").joinpath("prices.toml").read_text(encoding="utf-8"))
 
 
-def _parsed(text: str) -> list[Price]:
-    return msgspec.convert(tomllib.loads(text), _Table).price
+def _parsed(text: str) -> _Table:
+    return msgspec.convert(tomllib.loads(text), _Table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,8 @@ def score(model: Model, held_out: Dataset, options: ChatOptions | None = None, *
     Args:
         model: Who answers.
         held_out: Chat examples that training did not see.
-        options: How to answer; by default greedily, and no longer than the longest expected answer allows.
+        options: How to answer; by default greedily where the model can, and no longer than the longest expected answer
+            allows.
         together: Conversations handed over at once.
 
     Raises:
@@ -88,15 +90,22 @@ def score(model: Model, held_out: Dataset, options: ChatOptions | None = None, *
     if not asked:
         raise DataError("there are no held-out examples to score on")
     if options is None:
-        # a token covers at least one byte, so this is never too short for a correct answer
-        longest = max(len(expected.encode()) for _, expected in asked)
-        options = ChatOptions(temperature=0.0, max_tokens=longest + 1)
+        options = _strictly(model, asked)
     correct = 0
     for start in range(0, len(asked), together):
         part = asked[start : start + together]
         replies = model.generate([question for question, _ in part], options)
         correct += sum(reply.text.strip() == expected for reply, (_, expected) in zip(replies, part, strict=True))
     return Score.of(correct, len(asked))
+
+
+def _strictly(model: Model, asked: Sequence[tuple[tuple[Message, ...], str]]) -> ChatOptions:
+    """Greedily and shortly, unless the model thinks before it answers: then neither can be asked for."""
+    if model.abilities().thinks:
+        return ChatOptions()
+    # a token covers at least one byte, so this is never too short for a correct answer
+    longest = max(len(expected.encode()) for _, expected in asked)
+    return ChatOptions(temperature=0.0, max_tokens=longest + 1)
 
 
 def _split(record: object, number: int) -> tuple[tuple[Message, ...], str]:

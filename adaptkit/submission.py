@@ -50,10 +50,10 @@ def identity(plan: Plan[Any]) -> str:
     """What makes two submissions the same run: the configuration and the data, as a hex SHA-256.
 
     Defaults are left out, so that spelling one out, or a new field in a later release, does not start a second job;
-    data counts by fingerprint, so neither key order nor the path of a file matters.
+    data and other files count by fingerprint, so neither key order nor the path of a file matters.
     """
-    config = plan.config.model_dump(mode="json", exclude_defaults=True, exclude={"validation"})
-    data = {file.purpose: file.data.fingerprint for file in plan.files}
+    config = plan.config.model_dump(mode="json", exclude_defaults=True, exclude={"validation", *plan.contents})
+    data = {file.purpose: file.data.fingerprint for file in plan.files} | dict(plan.contents)
     what = {"backend": plan.config.backend, "config": config, "data": {**data, "train": plan.fingerprint}}
     return hashlib.sha256(msgspec.json.encode(what, order="deterministic")).hexdigest()
 

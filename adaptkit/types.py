@@ -17,9 +17,11 @@ from adaptkit.errors import ConfigError
 __all__ = [
     "AudioPart",
     "Checkpoint",
+    "Citation",
     "DeploymentRef",
     "DeploymentSnapshot",
     "DeploymentStatus",
+    "Document",
     "Event",
     "ImagePart",
     "Inventory",
@@ -268,18 +270,57 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return self.content or ""
 
 
+class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A text that a question can be answered from; ``source`` is where it comes from, such as a path or an address."""
+
+    title: str
+    text: str
+    source: str | None = None
+
+
+class Citation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a part of an answer rests on.
+
+    ``start`` and ``end`` are the part in ``Reply.text``, ``quote`` the words of the document that it rests on, and
+    ``document`` the document's place among those asked with, from 0, where the service says it.
+    """
+
+    start: int
+    end: int
+    quote: str
+    title: str | None = None
+    document: int | None = None
+
+
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens that a reply cost."""
+    """Tokens that a reply cost.
+
+    ``input_tokens`` is the whole prompt; ``cache_read_tokens`` and ``cache_write_tokens`` are the parts of it that the
+    service read from its cache, which is cheaper, and wrote there, which may be dearer.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        """Both together."""
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model answered. ``finish_reason`` is ``stop``, ``length``, ``tool_calls`` or the service's own word."""
+    """What a model answered.
+
+    ``finish_reason`` is ``stop``, ``length``, ``tool_calls``, ``refusal`` or the service's own word; ``parsed`` the
+    checked value where a schema was asked for; ``citations`` what the text rests on, where that was asked for; ``raw``
+    the service's answer.
+    """
 
     text: str
     usage: Usage = Usage()
     finish_reason: str = "stop"
     tool_calls: tuple[ToolCall, ...] = ()
+    parsed: Any = None
+    citations: tuple[Citation, ...] = ()
     raw: Mapping[str, Any] = {}

@@ -14,7 +14,7 @@ from adaptkit.errors import BackendError, ServiceError
 from adaptkit.http import key_from, raise_for, service_words, translating
 from adaptkit.types import Message, Reply, ToolCall, Usage
 
-__all__ = ["Endpoint"]
+__all__ = ["Endpoint", "tool_call"]
 
 T = TypeVar("T", bound="_Answer")
 
@@ -108,7 +108,10 @@ class Endpoint:
             text=choice.message.text,
             usage=Usage(input_tokens=usage.prompt_tokens or 0, output_tokens=usage.completion_tokens or 0),
             finish_reason=choice.finish_reason or "unknown",
-            tool_calls=tuple(self._call(call) for call in choice.message.tool_calls or ()),
+            tool_calls=tuple(
+                tool_call(call.function.name, call.function.arguments, call.id, self._backend)
+                for call in choice.message.tool_calls or ()
+            ),
             raw=msgspec.json.decode(response.content),
         )
 
@@ -156,16 +159,19 @@ class Endpoint:
             raise ServiceError(f"{self._url} failed with status 200: {words}", backend=self._backend, status_code=200)
         return heard
 
-    def _call(self, call: _Call) -> ToolCall:
-        arguments: Any = call.function.arguments
-        try:
-            made = (
-                msgspec.json.decode(arguments or "{}", type=dict[str, Any]) if isinstance(arguments, str) else arguments
-            )
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            message = f"the model called {call.function.name[:80]} with arguments that are no JSON object"
-            raise ServiceError(message, backend=self._backend) from None
-        return ToolCall(name=call.function.name, arguments=made, id=call.id)
+
+def tool_call(name: str, arguments: str | dict[str, Any], call_id: str | None, backend: str) -> ToolCall:
+    """A call as a model wrote it.
+
+    Raises:
+        ServiceError: the arguments are no JSON object.
+    """
+    try:
+        made = msgspec.json.decode(arguments or "{}", type=dict[str, Any]) if isinstance(arguments, str) else arguments
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        message = f"the model called {name[:80]} with arguments that are no JSON object"
+        raise ServiceError(message, backend=backend) from None
+    return ToolCall(name=name, arguments=made, id=call_id)
 
 
 def _body(model: str, messages: Sequence[Message], options: ChatOptions, *, stream: bool = False) -> bytes:
@@ -174,6 +180,7 @@ def _body(model: str, messages: Sequence[Message], options: ChatOptions, *, stre
         "temperature": options.temperature,
         "seed": options.seed,
         "stop": list(options.stop) or None,
+        "tools": list(options.tools) or None,
         "stream": stream or None,
     }
     wire = {

@@ -1,7 +1,8 @@
 """For testing: your lifecycle code with no key, network or waiting, and your backend against the contract.
 
 `ScriptedConfig` is the configuration of a fake remote service that does what you tell it, `ScriptedService` that
-service seen from outside, `FakeClock` time that passes at once. The contract that every backend keeps is in
+service seen from outside, `FakeClock` time that passes at once. `FakeAnthropic` and its like are fakes of services,
+over real sockets; each is loaded when it is asked for. The contract that every backend keeps is in
 `adaptkit.testing.contract`.
 
 ```python
@@ -13,13 +14,24 @@ assert service.jobs_per_tag() == {service.jobs()[0].tag: 1}
 ```
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from adaptkit.testing.clock import FakeClock
 from adaptkit.testing.remote import RemoteDeployment, RemoteJob
 from adaptkit.testing.scripted import ScriptedAdapter, ScriptedConfig, ScriptedDeploy
 from adaptkit.testing.service import FaultName, RequestKind, ScriptedService
 
+if TYPE_CHECKING:
+    from adaptkit.testing.anthropic import FakeAnthropic
+    from adaptkit.testing.mistral_chat import FakeMistral
+    from adaptkit.testing.openai_chat import FakeOpenAIChat
+
 __all__ = [
+    "FakeAnthropic",
     "FakeClock",
+    "FakeMistral",
+    "FakeOpenAIChat",
     "FaultName",
     "RemoteDeployment",
     "RemoteJob",
@@ -29,3 +41,16 @@ __all__ = [
     "ScriptedDeploy",
     "ScriptedService",
 ]
+
+#: Fakes by the module that each lies in.
+_FAKES = {
+    "FakeAnthropic": "adaptkit.testing.anthropic",
+    "FakeMistral": "adaptkit.testing.mistral_chat",
+    "FakeOpenAIChat": "adaptkit.testing.openai_chat",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FAKES:
+        return getattr(import_module(_FAKES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -75,12 +75,14 @@ class AdapterContract:
         gaps: Reason by name of a test that the backend does not pass.
         timeout: Seconds within which every job of `config` ends.
         vendors: Packages that importing the backend must not load, beside the usual ones.
+        asked_with: How models are asked, as fields of `ChatOptions`, so that they answer the same twice.
     """
 
     __test__ = False
     gaps: ClassVar[Mapping[str, str]] = {}
     timeout: ClassVar[float] = 120.0
     vendors: ClassVar[Sequence[str]] = ()
+    asked_with: ClassVar[Mapping[str, Any]] = {"max_tokens": 8, "temperature": 0}
     _stage: ClassVar[_Stage]
 
     # what a backend says of itself ------------------------------------------------------------------------------------
@@ -295,13 +297,13 @@ class AdapterContract:
         model = self._finished().result()
         adapter = self._adapter()
         if isinstance(adapter, SupportsChat):
-            reply = model.chat("What is 3 and one?", max_tokens=8, temperature=0)
+            reply = model.chat("What is 3 and one?", **self.asked_with)
             assert isinstance(reply.text, str)
             assert reply.finish_reason
             with _raises(BackendError):
                 adapter.chat("no-such-model", (Message(role="user", content="Hello?"),), ChatOptions(max_tokens=4))
             if isinstance(adapter, SupportsStream):
-                pieces = "".join(model.stream("What is 3 and one?", max_tokens=8, temperature=0))
+                pieces = "".join(model.stream("What is 3 and one?", **self.asked_with))
                 assert pieces == reply.text, "the pieces of a stream are the text that chat gives"
 
     def test_events_are_told_once(self) -> None:

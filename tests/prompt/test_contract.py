@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import ClassVar
+from typing import Any, ClassVar
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from adaptkit import PromptConfig
 from adaptkit.testing.contract import AdapterContract
 from tests.prompt.server import ChatServer
+from tests.prompt.services import VENDORS, Vendor
 
 
 class _Prompt(AdapterContract):
@@ -38,6 +39,40 @@ class TestService(_Prompt):
     @classmethod
     def stop(cls):
         cls.server.__exit__()
+
+
+class _Vendor(_Prompt):
+    __test__ = False
+    vendor: ClassVar[Vendor]
+    service: ClassVar[Any]
+
+    def config(self):
+        url = self.vendor.url(self.service)
+        return PromptConfig(model=self.vendor.model, base_url=url, api_key_env="PROMPT_CONTRACT_KEY")
+
+    def remote_config(self):
+        return PromptConfig(model=self.vendor.model)
+
+    @classmethod
+    def start(cls):
+        cls.service = cls.vendor.fake(None)
+
+    @classmethod
+    def stop(cls):
+        cls.service.close()
+
+
+class TestAnthropic(_Vendor):
+    vendor = VENDORS["anthropic"]
+    asked_with: ClassVar = {"max_tokens": 8}  # no temperature
+
+
+class TestOpenAI(_Vendor):
+    vendor = VENDORS["openai"]
+
+
+class TestMistral(_Vendor):
+    vendor = VENDORS["mistral"]
 
 
 class TestThisMachine(_Prompt):

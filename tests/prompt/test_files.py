@@ -114,7 +114,7 @@ def test_the_file_is_readable_private_and_the_same_each_time(tmp_path):
     text = path.read_text(encoding="utf-8")
     assert "Répondez." in text
     said = json.loads(text)
-    assert said["format"] == "adaptkit-prompt-1"
+    assert said["format"] == "adaptkit-prompt-2"
     assert said["data"] == {"fingerprint": Dataset.of(rows()).fingerprint, "rows": 4}
     assert [segment["kind"] for segment in said["segments"]] == ["instructions", "examples", "question"]
     assert AdaptedModel.load(path).base_url == LOOPBACK["base_url"]
@@ -134,7 +134,7 @@ def test_without_examples_no_row_is_in_the_file(tmp_path):
         (b"\xff", "not JSON"),
         (b"[]", "not JSON"),
         (b"{}", "not an adapted model"),
-        (b'{"format": "adaptkit-prompt-2"}', "newer adaptkit"),
+        (b'{"format": "adaptkit-prompt-3"}', "newer adaptkit"),
         (HEAD + b"3}", "array"),
         (
             HEAD + b'[{"kind": "examples", "conversations": [[{"role": "wizard", "content": "x"}]]}]}',
@@ -296,7 +296,7 @@ def test_examples_beyond_the_context_are_warned_of(tmp_path):
         ({"base_url": "https://api.example.com/v1", "model": "m"}, "api_key_env"),
         ({"base_url": "https://api.example.com/v1", "model": "m", "api_key_env": "sk-secret"}, "pattern"),
         ({"base_url": "http://localhost:1/v1", "model": "builtin:tiny"}, "built-in"),
-        ({"model": "anthropic:claude-haiku-5-5"}, "base_url"),
+        ({"model": "cohere:command"}, "base_url"),
         ({"api_key_env": "KEY"}, "base_url"),
         ({"examples": -1}, "examples"),
         ({"temperature": float("nan")}, "temperature"),

@@ -4,8 +4,10 @@
 |---|---|
 | `config` | what can be set |
 | `choose` | which rows become examples |
+| `beside` | files that the configuration names: the schema of the answers, the corpus |
 | `adapted` | the adapted model: a file of ordered segments |
-| `endpoint` | OpenAI's chat wire over HTTP |
+| `serving` | who answers for it |
+| `cost` | what a call will cost |
 | `adapter` | the backend |
 """
 

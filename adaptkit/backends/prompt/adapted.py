@@ -5,40 +5,74 @@ data give equal bytes. The examples are rows of the training data: the file is a
 
 ```json
 {
-  "format": "adaptkit-prompt-1",
-  "model": "builtin:tiny",
-  "settings": {"max_tokens": 64, "temperature": 0.0},
+  "format": "adaptkit-prompt-2",
+  "model": "anthropic:claude-haiku-5-5",
+  "settings": {"max_tokens": 64},
   "data": {"fingerprint": "sha256:…", "rows": 160},
+  "scores": [{"metric": "exact_match", "value": 0.91, "low": 0.84, "high": 0.95, "rows": 100, "data": "sha256:…"}],
   "segments": [
+    {"kind": "tools", "tools": [{"type": "function", "function": {"name": "…"}}]},
     {"kind": "instructions", "text": "…"},
+    {"kind": "schema", "schema": {"type": "object"}},
     {"kind": "examples", "conversations": [[{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]]},
+    {"kind": "corpus", "documents": [{"title": "…", "text": "…"}]},
+    {"kind": "retrieved passages", "how": {}},
+    {"kind": "retrieved examples", "how": {}},
     {"kind": "question"}
   ]
 }
 ```
+
+What a segment of the kinds ``retrieved …`` holds is found anew for each question; ``how`` belongs to whoever finds it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from adaptkit.adapter import ChatOptions
+from adaptkit.backends.services.ask import Ask, Cache, in_words
 from adaptkit.data import message_from
 from adaptkit.data.formats.messages import write_message
 from adaptkit.durable import replace_file
 from adaptkit.errors import ArtifactError, BackendError, DataError, NotFoundError
-from adaptkit.types import Message
+from adaptkit.types import Document, Message
 
-__all__ = ["AdaptedModel", "Examples", "Instructions", "Provenance", "Question", "Segment", "Settings"]
+__all__ = [
+    "AdaptedModel",
+    "Answers",
+    "Corpus",
+    "Examples",
+    "Found",
+    "Instructions",
+    "Measured",
+    "Provenance",
+    "Question",
+    "RetrievedExamples",
+    "RetrievedPassages",
+    "Segment",
+    "Settings",
+    "Tools",
+]
+
+T = TypeVar("T")
 
 _FORMAT = "adaptkit-prompt-"
+_NOW = "adaptkit-prompt-2"
 _SYSTEM = ("system", "developer")
 #: English prose; other scripts take more tokens a character. Good for a warning, not for a bill.
 CHARACTERS_PER_TOKEN = 4
+
+
+class Tools(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tools", tag_field="kind"):
+    """Tools that may be called, as OpenAI writes them, unless a call names others."""
+
+    tools: tuple[dict[str, Any], ...]
 
 
 class Instructions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="instructions", tag_field="kind"):
@@ -62,11 +96,46 @@ class Examples(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="exa
         return (message_from(turn) for turns in self.conversations for turn in turns)
 
 
+class Answers(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="schema", tag_field="kind"):
+    """JSON Schema that every answer keeps, unless a call asks for another."""
+
+    schema: dict[str, Any]
+
+
+class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="corpus", tag_field="kind"):
+    """Documents that stand in front of every question, whole."""
+
+    documents: tuple[Document, ...]
+
+
+class RetrievedPassages(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="retrieved passages", tag_field="kind"
+):
+    """Where passages stand that are found for the question."""
+
+    how: dict[str, Any] = {}
+
+
+class RetrievedExamples(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="retrieved examples", tag_field="kind"
+):
+    """Where examples stand that are found for the question."""
+
+    how: dict[str, Any] = {}
+
+
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="question", tag_field="kind"):
     """Where the caller's conversation stands."""
 
 
-Segment = Instructions | Examples | Question
+Segment = Tools | Instructions | Answers | Examples | Corpus | RetrievedPassages | RetrievedExamples | Question
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found for one question: fills the segments of the kinds ``retrieved …``."""
+
+    passages: tuple[Document, ...] = ()
+    examples: tuple[Message, ...] = ()
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -83,23 +152,34 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     rows: int
 
 
-class AdaptedModel(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-    tag=f"{_FORMAT}1",
-    tag_field="format",
-):
+class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How good the model was: a figure, its 95 % interval, and on which rows."""
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    rows: int
+    data: str
+
+
+class AdaptedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An adapted model; see the top of this module."""
 
+    format: Literal["adaptkit-prompt-1", "adaptkit-prompt-2"]
     name: str | None = None
     model: str
     base_url: str | None = None
+    wire: Literal["chat"] | None = None
     settings: Settings = Settings()
     data: Provenance
+    scores: tuple[Measured, ...] = ()
     segments: tuple[Segment, ...]
+
+    @classmethod
+    def of(cls, **fields: Any) -> AdaptedModel:
+        """A model in the format of today."""
+        return cls(format="adaptkit-prompt-2", **fields)
 
     @classmethod
     def load(cls, path: Path) -> AdaptedModel:
@@ -139,45 +219,83 @@ class AdaptedModel(
             why = error.strerror or error
             raise BackendError(f"{path} cannot be written: {why}. Nothing was left behind", backend="prompt") from error
 
-    def conversation(self, question: Sequence[Message]) -> tuple[Message, ...]:
-        """The whole prompt: one system message, the examples, the question.
+    def ask(
+        self,
+        question: Sequence[Message],
+        options: ChatOptions | None = None,
+        *,
+        model: str = "",
+        cache: Cache | None = None,
+        found: Found | None = None,
+    ) -> Ask:
+        """The whole prompt: what stands in the segments, then the question.
 
-        A system message of the caller joins the instructions, after an empty line, unless it repeats them.
+        A system message of the caller joins the instructions unless it repeats them.
+
+        Args:
+            question: The conversation so far.
+            options: How to answer; completed by the settings.
+            model: The service's name of the model.
+            cache: Whether what is stable is to be remembered.
+            found: What was found for this question.
         """
-        system = [segment.text for segment in self.segments if isinstance(segment, Instructions)]
+        system = [segment.text for segment in self._all(Instructions)]
         lead = next((at for at, turn in enumerate(question) if turn.role not in _SYSTEM), len(question))
         system += [turn.text for turn in question[:lead] if turn.text not in system]
-        turns = [Message(role="system", content="\n\n".join(system))] if system else []
-        for segment in self.segments:
-            if isinstance(segment, Examples):
-                turns += segment.messages()
-        return (*turns, *question[lead:])
+        options, found = self.options(options or ChatOptions()), found or Found()
+        if found.passages:
+            options = msgspec.structs.replace(options, documents=(*found.passages, *options.documents))
+        return Ask(
+            model=model or self.model,
+            messages=tuple(question[lead:]),
+            system=tuple(system),
+            examples=tuple(turn for segment in self._all(Examples) for turn in segment.messages()),
+            corpus=tuple(document for segment in self._all(Corpus) for document in segment.documents),
+            found=found.examples,
+            options=options,
+            cache=cache,
+        )
+
+    def conversation(self, question: Sequence[Message]) -> tuple[Message, ...]:
+        """The whole prompt as messages: one system message, the examples, the question."""
+        return in_words(self.ask(question))
+
+    @property
+    def answers(self) -> Mapping[str, Any] | None:
+        """JSON Schema of the answers, ``None`` for text."""
+        return next((segment.schema for segment in self._all(Answers)), None)
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether something has to be found for each question."""
+        return bool(self._all(RetrievedPassages) or self._all(RetrievedExamples))
+
+    @property
+    def key(self) -> str:
+        """The same for prompts that begin alike; says nothing about them."""
+        stable = (self.model, [segment for segment in self.segments if not isinstance(segment, Question)])
+        return hashlib.sha256(msgspec.json.encode(stable, order="deterministic")).hexdigest()[:32]
+
+    def _all(self, kind: type[T]) -> list[T]:
+        return [segment for segment in self.segments if isinstance(segment, kind)]
 
     def options(self, asked: ChatOptions) -> ChatOptions:
         """What a call asked for, completed by the settings."""
         missing = {
             name: value for name, value in msgspec.structs.asdict(self.settings).items() if getattr(asked, name) is None
         }
+        if not asked.tools:
+            missing["tools"] = tuple(tool for segment in self._all(Tools) for tool in segment.tools)
         return msgspec.structs.replace(asked, **missing)
 
-    def shape(self) -> Mapping[str, Any]:
+    def shape(self) -> dict[str, Any]:
         """What a request looks like, without the texts: how much of what, in which order."""
-        segments: list[dict[str, Any]] = []
-        for segment in self.segments:
-            if isinstance(segment, Instructions):
-                segments.append({"kind": "instructions", "tokens": _tokens(segment.text)})
-            elif isinstance(segment, Examples):
-                turns = [turn.text for turn in segment.messages()]
-                tokens = sum(map(_tokens, turns))
-                segments.append({"kind": "examples", "count": len(segment.conversations), "tokens": tokens})
-            else:
-                segments.append({"kind": "question"})
         settings = {name: value for name, value in msgspec.structs.asdict(self.settings).items() if value is not None}
         return {
             "model": self.model,
             **({"base_url": self.base_url} if self.base_url else {}),
             **settings,
-            "segments": segments,
+            "segments": [_shape(segment) for segment in self.segments],
             "tokens_before_question": self.tokens,
             "tokens_are": f"estimated, {CHARACTERS_PER_TOKEN} characters each",
         }
@@ -185,10 +303,27 @@ class AdaptedModel(
     @property
     def tokens(self) -> int:
         """Estimated tokens in front of the question."""
-        return sum(_tokens(turn.text) for turn in self.conversation(()))
+        texts = [turn.text for turn in self.conversation(())]
+        texts += [msgspec.json.encode(tool).decode() for segment in self._all(Tools) for tool in segment.tools]
+        return sum(map(estimated, texts))
 
 
-def _tokens(text: str) -> int:
+def _shape(segment: Segment) -> dict[str, Any]:
+    if isinstance(segment, Tools):
+        return {"kind": "tools", "count": len(segment.tools)}
+    if isinstance(segment, Instructions):
+        return {"kind": "instructions", "tokens": estimated(segment.text)}
+    if isinstance(segment, Examples):
+        tokens = sum(estimated(turn.text) for turn in segment.messages())
+        return {"kind": "examples", "count": len(segment.conversations), "tokens": tokens}
+    if isinstance(segment, Corpus):
+        tokens = sum(estimated(document.text) for document in segment.documents)
+        return {"kind": "corpus", "count": len(segment.documents), "tokens": tokens}
+    return {"kind": str(segment.__struct_config__.tag)}
+
+
+def estimated(text: str) -> int:
+    """Tokens of a text, by its characters."""
     return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
@@ -197,7 +332,7 @@ def _fault(path: Path, content: bytes, error: Exception) -> str:
         said = msgspec.json.decode(content, type=dict[str, Any]).get("format")
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return f"{path} is not an adapted model: it is not JSON ({error})"
-    if isinstance(said, str) and said.startswith(_FORMAT) and said != f"{_FORMAT}1":
+    if isinstance(said, str) and said.startswith(_FORMAT) and said not in (f"{_FORMAT}1", _NOW):
         return f"{path} was written by a newer adaptkit ({said}): upgrade"
     # a DataError lists what is wrong with a message; none of them repeats the text
     return f"{path} is not an adapted model of this version: {error}"

@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-import httpx2
-
-from adaptkit.adapter import Adapter, ChatOptions, Context, DataFile, Guarantee, Plan
+from adaptkit.adapter import Abilities, Adapter, ChatOptions, Context, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import find_base, hub_id, local_folder
-from adaptkit.backends.chat_endpoint import Endpoint
 from adaptkit.backends.local_model import BATCH
-from adaptkit.backends.prompt.adapted import AdaptedModel, Examples, Instructions, Provenance, Question, Settings
+from adaptkit.backends.prompt.adapted import (
+    AdaptedModel,
+    Answers,
+    Corpus,
+    Examples,
+    Found,
+    Instructions,
+    Provenance,
+    Question,
+    Settings,
+    Tools,
+)
+from adaptkit.backends.prompt.beside import Beside
 from adaptkit.backends.prompt.choose import Chosen, choose, conversation_of
 from adaptkit.backends.prompt.config import PromptConfig
+from adaptkit.backends.prompt.cost import call_of
+from adaptkit.backends.prompt.serving import HUB, Serving, served
+from adaptkit.backends.services.ask import Ask, Service
+from adaptkit.backends.services.plain import ThisMachine
+from adaptkit.backends.services.vendors import split_model
+from adaptkit.backends.terms import refuse
 from adaptkit.data import DataRules, Dataset
-from adaptkit.errors import (
-    ArtifactError,
-    ConfigError,
-    DataError,
-    MissingDependencyError,
-    NotFoundError,
-    UnsupportedError,
-)
-from adaptkit.http import TIMEOUT, client, loopback
+from adaptkit.errors import ArtifactError, DataError, MissingDependencyError, NotFoundError, UnsupportedError
+from adaptkit.http import loopback
+from adaptkit.prices import Prices
 from adaptkit.types import Message, Reply, Snapshot, Status
 
-if TYPE_CHECKING:
-    from adaptkit.backends.local_model import LocalModel
-
 __all__ = ["PromptAdapter"]
-
-_HUB = "huggingface.co"
 
 
 class PromptAdapter(Adapter[PromptConfig]):
@@ -53,9 +56,7 @@ class PromptAdapter(Adapter[PromptConfig]):
     def __init__(self, config: PromptConfig, context: Context) -> None:
         super().__init__(config, context)
         self._models = context.home.absolute() / "prompt" / "models"
-        self._http: httpx2.Client | None = None
-        self._loaded: dict[str, LocalModel] = {}
-        self._opening = threading.Lock()
+        self._serving = Serving(config, context, self.backend)
 
     @classmethod
     def data_rules(cls, config: PromptConfig | None = None) -> DataRules:
@@ -65,23 +66,29 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     @property
     def destinations(self) -> tuple[str, ...]:
-        """The host of ``base_url``, or the hub for a hub id that is not in the local cache; else none."""
+        """The host of the service, or the hub for a hub id that is not in the local cache; else none."""
         host = self.config.host
         if host is not None:
             return () if loopback(host) else (host,)
         if hub_id(self.config.model) is None or self.context.egress.offline:
             return ()
-        return () if local_folder(self.config.model) is not None else (_HUB,)
+        return () if local_folder(self.config.model) is not None else (HUB,)
 
     # -- jobs ---------------------------------------------------------------------------------------------------
 
     def prepare(self, data: Dataset) -> Plan[PromptConfig]:
         """Check model and data, and choose the examples; the plan shows the shape of a request, not its texts."""
+        refuse(self.backend, self._problems())
         reads = self._reads()
         plan = super().prepare(data)
+        beside = Beside.read(self.config)
+        plan = replace(plan, contents=beside.fingerprints)
         chosen = self._choose(plan)
         adapted = self._adapt(plan, chosen)
-        return replace(plan, request=adapted.shape(), warnings=tuple(self._notes(adapted, chosen, reads)))
+        call = call_of(self.config, adapted.tokens, data, Prices())
+        shape = adapted.shape() | ({} if call is None else {"call": call.shown()})
+        notes = [*self._notes(adapted, chosen, reads), *(call.notes(self.config) if call else ())]
+        return replace(plan, request=shape, warnings=tuple(notes))
 
     def upload(self, file: DataFile) -> str:
         """Nothing to bring: the examples go into the model's file."""
@@ -120,6 +127,20 @@ class PromptAdapter(Adapter[PromptConfig]):
             raise NotFoundError(f"{job_id!r} is not the id of a prompt job", backend=self.backend)
         return self._models / f"{job_id}.json"
 
+    def _problems(self) -> list[str]:
+        """What the vendor cannot express, one sentence each."""
+        vendor, cache = self.config.vendor, self.config.cache
+        if vendor is None:
+            where = "a service at an address of yours" if self.config.base_url else "a model on this machine"
+            return [f'cache: {where} is not told how long to remember; leave it out, or say "off"'] * (
+                cache not in (None, "off")
+            )
+        problems = vendor.problems({"temperature": self.config.temperature})
+        if cache not in (None, "off", *vendor.ttls):
+            known = " or ".join(f'"{ttl}"' for ttl in vendor.ttls) or "leave it out"
+            problems.append(f'cache: {vendor.name} cannot be told "{cache}"; {known}')
+        return problems
+
     def _reads(self) -> int | None:
         """Tokens that the model reads at most, where that is known without asking anybody.
 
@@ -127,6 +148,9 @@ class PromptAdapter(Adapter[PromptConfig]):
             ConfigError, ArtifactError: there is no such model on this machine, or it is not safe to load.
             MissingDependencyError: what a local model needs is not installed.
         """
+        if self.config.vendor is not None:
+            card = Prices().chat(self.config.vendor.name, split_model(self.config.model)[1])
+            return None if card is None else card.context
         if self.config.base_url is not None:
             return None
         for package in ("torch", "transformers"):
@@ -137,7 +161,8 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     def _choose(self, plan: Plan[PromptConfig]) -> Chosen:
         data = {file.purpose: file.data for file in plan.files}
-        return choose(data["train"], self.config.examples, self.config.seed, data.get("validation", ()))
+        rich = self.config.vendor is not None
+        return choose(data["train"], self.config.examples, self.config.seed, data.get("validation", ()), rich=rich)
 
     def _adapt(self, plan: Plan[PromptConfig], chosen: Chosen) -> AdaptedModel:
         config = self.config
@@ -145,15 +170,22 @@ class PromptAdapter(Adapter[PromptConfig]):
         conversations = [
             [turn for turn in turns if turn.role not in ("system", "developer")] for turns in chosen.conversations
         ]
-        return AdaptedModel(
+        beside = Beside.read(config)
+        if plan.contents != beside.fingerprints:
+            raise DataError("a file that the configuration names has changed since the plan was made: plan again")
+        return AdaptedModel.of(
             model=config.model,
             base_url=config.base_url,
+            wire=config.wire,
             name=config.name,
             settings=Settings(max_tokens=config.max_tokens, temperature=config.temperature),
             data=Provenance(fingerprint=plan.fingerprint, rows=plan.files[0].rows),
             segments=(
+                *([Tools(chosen.tools)] if chosen.tools else []),
                 *([Instructions(instructions)] if instructions else []),
+                *([Answers(beside.schema)] if beside.schema is not None else []),
                 *([Examples.of(conversations)] if conversations else []),
+                *([Corpus(beside.documents)] if beside.documents else []),
                 Question(),
             ),
         )
@@ -168,40 +200,61 @@ class PromptAdapter(Adapter[PromptConfig]):
             yield "instructions take the place of the system messages in the training rows"
         if reads is not None and adapted.tokens > reads:
             yield (
-                f"instructions and examples are about {adapted.tokens} tokens, and {self.config.model} reads {reads}: "
-                "lower examples, or shorten instructions"
+                f"what stands in front of the question is about {adapted.tokens} tokens, and {self.config.model} reads "
+                f"{reads}: lower examples, or shorten instructions or corpus"
             )
+        vendor = self.config.vendor
+        if vendor is not None and find_spec(vendor.package) is None:
+            yield f"asking it needs {vendor.package}, which is not installed: pip install 'adaptkit[{vendor.name}]'"
 
     # -- models -------------------------------------------------------------------------------------------------
 
+    def abilities(self, model_id: str) -> Abilities:
+        """What a model takes beyond messages: a vendor's models what the vendor says."""
+        return self._serving.abilities(self._serving.model(model_id)[0])
+
     def chat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
         """Answer one conversation: one request, or this machine's work."""
-        adapted = AdaptedModel.load(Path(model_id))
-        asked, how = adapted.conversation(messages), adapted.options(options)
-        if adapted.base_url is None:
-            return self._local(adapted.model).chat(asked, how)
-        return self._endpoint(adapted).chat(adapted.model, asked, how)
+        service, ask = self._asked(model_id, messages, options)
+        return service.answer(ask)
 
     def stream(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Iterator[str]:
         """Answer piece by piece."""
-        adapted = AdaptedModel.load(Path(model_id))
-        asked, how = adapted.conversation(messages), adapted.options(options)
-        if adapted.base_url is None:
-            return self._local(adapted.model).stream(asked, how)
-        return self._endpoint(adapted).stream(adapted.model, asked, how)
+        service, ask = self._asked(model_id, messages, options)
+        return service.stream(ask)
 
     def generate(self, model_id: str, conversations: Sequence[Sequence[Message]], options: ChatOptions) -> list[Reply]:
         """Answer many conversations: together on this machine, one by one from a service."""
-        adapted = AdaptedModel.load(Path(model_id))
-        asked, how = [adapted.conversation(messages) for messages in conversations], adapted.options(options)
-        if adapted.base_url is None:
-            return self._local(adapted.model).generate(asked, how)
-        endpoint = self._endpoint(adapted)
-        return [endpoint.chat(adapted.model, messages, how) for messages in asked]
+        asked = [self._asked(model_id, messages, options) for messages in conversations]
+        if asked and isinstance(asked[0][0], ThisMachine):
+            return asked[0][0].answer_all([ask for _, ask in asked])
+        return [service.answer(ask) for service, ask in asked]
 
     def together(self, model_id: str) -> int:
         """As many as fill a batch on this machine, one from a service."""
-        return BATCH if AdaptedModel.load(Path(model_id)).base_url is None else 1
+        adapted, _ = self._serving.model(model_id)
+        return BATCH if served(adapted)[0] is None and adapted.base_url is None else 1
+
+    def count(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> int | None:
+        """Tokens of a conversation with everything that stands in front of it, by the service's own counter."""
+        service, ask = self._asked(model_id, messages, options)
+        return service.count(ask)
+
+    def _asked(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> tuple[Service, Ask]:
+        adapted, key = self._serving.model(model_id)
+        found = self._found(adapted, messages)
+        cache = self._serving.cache(adapted, key)
+        ask = adapted.ask(messages, options, model=served(adapted)[1], cache=cache, found=found)
+        service = self._serving.service(adapted)
+        self._serving.refuse_overflow(service, ask, adapted)
+        return service, ask
+
+    def _found(self, adapted: AdaptedModel, messages: Sequence[Message]) -> Found:
+        """What is found for one question; the seam where retrieval comes in."""
+        del messages
+        if adapted.retrieves:
+            raise UnsupportedError("this model retrieves passages or examples, which this adaptkit cannot do yet")
+        return Found()
 
     def download(self, model_id: str, path: Path) -> Path:
         """Copy the model's file into a folder."""
@@ -222,33 +275,7 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     def close(self) -> None:
         """Let go of connections and loaded models."""
-        with self._opening:
-            self._loaded.clear()
-            if self._http is not None:
-                self._http.close()
-                self._http = None
-
-    def _local(self, model: str) -> LocalModel:
-        with self._opening:
-            if model not in self._loaded:
-                from adaptkit.backends.local_model import LocalModel  # noqa: PLC0415 - torch only where it is used
-
-                # a model's file may name another base than the configuration
-                offline = not self.context.egress.allows(_HUB)
-                self._loaded[model] = LocalModel.load(model, offline=offline)
-            return self._loaded[model]
-
-    def _endpoint(self, adapted: AdaptedModel) -> Endpoint:
-        # a file from elsewhere must not send this target's key and questions to where it likes
-        if adapted.base_url is None or adapted.base_url != self.config.base_url:
-            raise ConfigError(
-                f"this model was made for {adapted.base_url}, and the target says {self.config.base_url or 'nothing'}: "
-                "use a target with that base_url"
-            )
-        with self._opening:
-            if self._http is None:
-                self._http = client(self.context.egress, httpx2.Timeout(self.config.timeout, connect=TIMEOUT.connect))
-            return Endpoint(self._http, adapted.base_url, self.config.api_key_env, self.backend)
+        self._serving.close()
 
 
 def _shared_system(plan: Plan[PromptConfig], chosen: Chosen) -> str | None:

@@ -8,13 +8,15 @@ free text gives a random sample, rows added later change little, and memory is b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from adaptkit.data import ChatRecord, CompletionRecord, Record
-from adaptkit.types import Message
+from adaptkit.errors import DataError
+from adaptkit.types import AudioPart, Message
 
 __all__ = ["Chosen", "choose", "conversation_of"]
 
@@ -27,11 +29,13 @@ class Chosen:
 
     Attributes:
         conversations: Each ends with the answer.
-        unfit: Rows that hold tools or parts that are not text, which cannot be examples.
+        unfit: Rows that hold tools or parts that are not text, where these cannot be examples.
+        tools: Tools that the conversations use, as OpenAI writes them.
     """
 
     conversations: tuple[Conversation, ...]
     unfit: int = 0
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,21 +43,31 @@ class _Candidate:
     answer: bytes
     rank: bytes
     conversation: Conversation
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
-def conversation_of(record: Record) -> Conversation | None:
-    """A row as turns of text that end with an answer; ``None`` where it is something else."""
+def conversation_of(record: Record, *, rich: bool = False) -> Conversation | None:
+    """A row as turns that end with an answer in text; ``None`` where it is something else.
+
+    Args:
+        record: The row.
+        rich: Whether turns before the answer may hold images, calls of tools and their results.
+    """
     if isinstance(record, CompletionRecord):
         return (Message(role="user", content=record.prompt), Message(role="assistant", content=record.completion))
-    if not isinstance(record, ChatRecord) or record.tools or not record.messages:
+    if not isinstance(record, ChatRecord) or not record.messages or (record.tools and not rich):
         return None
-    plain = all(isinstance(turn.content, str) and turn.role != "tool" for turn in record.messages)
-    if not plain or record.messages[-1].role != "assistant" or any(turn.tool_calls for turn in record.messages):
+    last = record.messages[-1]
+    if last.role != "assistant" or last.tool_calls or not isinstance(last.content, str):
+        return None
+    if not all(_fits(turn, rich=rich) for turn in record.messages):
         return None
     return tuple(msgspec.structs.replace(turn, weight=None) for turn in record.messages)
 
 
-def choose(rows: Iterable[Record], count: int, seed: int, held_out: Iterable[Record] = ()) -> Chosen:
+def choose(
+    rows: Iterable[Record], count: int, seed: int, held_out: Iterable[Record] = (), *, rich: bool = False
+) -> Chosen:
     """Choose examples in one pass.
 
     Args:
@@ -61,20 +75,26 @@ def choose(rows: Iterable[Record], count: int, seed: int, held_out: Iterable[Rec
         count: How many; fewer are chosen where there are fewer different rows.
         seed: Another seed chooses others.
         held_out: Rows whose questions must not be examples.
+        rich: Whether examples may hold images and tools.
+
+    Raises:
+        DataError: the examples define one tool in different ways.
     """
     salt = f"{seed}/".encode()
-    apart = {_digest(b"", _question(turns)) for row in held_out if (turns := conversation_of(row)) is not None}
+    apart = {_digest(b"", _question(turns)) for row in held_out if (turns := conversation_of(row, rich=rich))}
     kept: list[_Candidate] = []
     unfit = 0
     for row in rows if count else ():
-        turns = conversation_of(row)
+        turns = conversation_of(row, rich=rich)
         if turns is None:
             unfit += 1
         elif _digest(b"", _question(turns)) not in apart:
-            kept.append(_Candidate(_digest(salt, turns[-1:]), _digest(salt, turns), turns))
+            tools = row.tools if isinstance(row, ChatRecord) else ()
+            kept.append(_Candidate(_digest(salt, turns[-1:]), _digest(salt, turns), turns, tools))
             if len(kept) > 2 * count:
                 kept = _dealt(kept, count)
-    return Chosen(tuple(candidate.conversation for candidate in _dealt(kept, count)), unfit)
+    dealt = _dealt(kept, count)
+    return Chosen(tuple(candidate.conversation for candidate in dealt), unfit, _tools(dealt))
 
 
 def _dealt(candidates: list[_Candidate], count: int) -> list[_Candidate]:
@@ -90,6 +110,22 @@ def _dealt(candidates: list[_Candidate], count: int) -> list[_Candidate]:
         order.append((turn, candidate))
     order.sort(key=lambda placed: (placed[0], placed[1].answer))
     return [candidate for _, candidate in order[:count]]
+
+
+def _fits(turn: Message, *, rich: bool) -> bool:
+    if not rich:
+        return isinstance(turn.content, str) and turn.role != "tool" and not turn.tool_calls
+    return not isinstance(turn.content, tuple) or not any(isinstance(part, AudioPart) for part in turn.content)
+
+
+def _tools(candidates: Iterable[_Candidate]) -> tuple[dict[str, Any], ...]:
+    """The tools of all, by name."""
+    known: dict[str, dict[str, Any]] = {}
+    for tool in (tool for candidate in candidates for tool in candidate.tools):
+        name = str(tool["function"]["name"])
+        if known.setdefault(name, dict(tool)) != tool:
+            raise DataError(f"the rows chosen as examples define the tool {name!r} in different ways; define it once")
+    return tuple(known[name] for name in sorted(known))
 
 
 def _question(turns: Conversation) -> Conversation:

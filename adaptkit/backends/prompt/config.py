@@ -9,6 +9,7 @@ import httpx2
 from pydantic import AfterValidator, Field, model_validator
 
 from adaptkit.adapter import BackendConfig, LocalPath, ModelName
+from adaptkit.backends.services.vendors import VENDORS, Vendor, split_model
 from adaptkit.http import checked_url, loopback
 
 __all__ = ["PromptConfig"]
@@ -18,16 +19,24 @@ _SERVICE = re.compile(r"[a-z][a-z0-9_-]+:", re.IGNORECASE)
 
 
 class PromptConfig(BackendConfig):
-    """Instructions and examples in front of the question.
+    """Instructions, examples and documents in front of the question.
 
     Attributes:
-        model: ``builtin:tiny``, a folder, or a hub id; with ``base_url``, the name that the service knows.
-        base_url: Where a service speaks OpenAI's chat wire, such as ``http://localhost:11434/v1``; ``None`` for a
-            model on this machine. ``https`` unless the service runs here.
-        api_key_env: Name of the environment variable that holds the service's key; may be left out for a service on
-            this machine.
+        model: ``anthropic:…``, ``openai:…`` or ``mistral:…`` and the vendor's name of the model; ``builtin:tiny``, a
+            folder, or a hub id; with ``base_url``, the name that the service knows.
+        base_url: Where a service speaks OpenAI's chat wire, such as ``http://localhost:11434/v1``; with a vendor's
+            model, another address of the vendor's own wire, such as a gateway's; ``None`` for the vendor's address, or
+            a model on this machine. ``https`` unless the service runs here.
+        wire: ``chat`` where ``base_url`` speaks OpenAI's chat wire although the model's name begins like a vendor's,
+            as ``mistral:7b`` does in Ollama.
+        api_key_env: Name of the environment variable that holds the service's key; a vendor's usual one if left out;
+            may be left out for a service on this machine.
         instructions: The system message; ``None`` for the one that the training rows share.
+        answers: File with a JSON Schema that every answer keeps, unless a call asks for another.
         examples: How many training rows stand in front of the question, spread over the different answers.
+        corpus: Text files that stand in front of every question, whole.
+        cache: How long a vendor is to remember what stands in front of the question, in the vendor's words; ``off``
+            for not at all; ``None`` for the vendor's default.
         max_tokens: Most new tokens of an answer, unless a call says otherwise.
         temperature: 0 for the likeliest answer, unless a call says otherwise.
         timeout: Seconds without a sign of the service after which a request is given up.
@@ -39,9 +48,13 @@ class PromptConfig(BackendConfig):
     backend: Literal["prompt"] = "prompt"
     model: ModelName = Field("builtin:tiny", min_length=1)
     base_url: Annotated[str, AfterValidator(checked_url)] | None = None
+    wire: Literal["chat"] | None = None
     api_key_env: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$")
     instructions: str | None = Field(None, min_length=1)
+    answers: LocalPath | None = None
     examples: int = Field(4, ge=0, le=10_000)
+    corpus: tuple[LocalPath, ...] = ()
+    cache: Literal["5m", "30m", "1h", "12h", "off"] | None = None
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     timeout: float = Field(600.0, gt=0, allow_inf_nan=False)
@@ -50,22 +63,40 @@ class PromptConfig(BackendConfig):
     name: str | None = None
 
     @property
+    def vendor(self) -> Vendor | None:
+        """Whose SDK answers, if any's."""
+        return None if self.wire == "chat" else split_model(self.model)[0]
+
+    @property
+    def address(self) -> str | None:
+        """Where the service is; ``None`` for a model on this machine."""
+        return self.base_url or (self.vendor.base_url if self.vendor else None)
+
+    @property
     def host(self) -> str | None:
         """Host of the service, as it is asked; ``None`` for a model on this machine."""
-        return None if self.base_url is None else httpx2.URL(self.base_url).raw_host.decode("ascii")
+        return None if self.address is None else httpx2.URL(self.address).raw_host.decode("ascii")
+
+    @property
+    def key_env(self) -> str | None:
+        """Name of the environment variable that holds the key, ``None`` where none is needed."""
+        return self.api_key_env or (self.vendor.key_env if self.vendor else None)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         host, built_in = self.host, self.model.startswith("builtin:")
         if host is None and self.api_key_env is not None:
             raise ValueError("api_key_env is the key of a service: add its base_url, or leave it out")
+        if host is None and self.wire is not None:
+            raise ValueError('wire = "chat" is about a service: add its base_url, or leave it out')
         if host is None and not built_in and _SERVICE.match(self.model):
             raise ValueError(
-                "model names a service: give its address on OpenAI's chat wire as base_url, and as model the name "
-                "alone. Without base_url a model is builtin:tiny, a folder, or a hub id"
+                f"model names a service that is none of {', '.join(f'{name}:' for name in VENDORS)}: give its address "
+                "on OpenAI's chat wire as base_url, and as model the name alone. Without base_url a model is "
+                "builtin:tiny, a folder, or a hub id"
             )
         if host is not None and built_in:
             raise ValueError("a built-in model runs on this machine: leave out base_url")
-        if host is not None and not loopback(host) and self.api_key_env is None:
+        if host is not None and not loopback(host) and self.key_env is None:
             raise ValueError(f"{host} wants a key: set api_key_env to the name of the variable that holds it")
         return self

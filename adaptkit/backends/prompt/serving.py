@@ -1,0 +1,164 @@
+"""Who answers for an adapted model: opened when first asked, shared by all models of the adapter."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import httpx2
+import msgspec
+
+from adaptkit.adapter import Abilities, Context
+from adaptkit.backends.chat_endpoint import Endpoint
+from adaptkit.backends.prompt.adapted import AdaptedModel
+from adaptkit.backends.prompt.config import PromptConfig
+from adaptkit.backends.services.ask import Ask, Cache, Service, upper_bound
+from adaptkit.backends.services.plain import ChatWire, ThisMachine
+from adaptkit.backends.services.vendors import Vendor, open_vendor, split_model
+from adaptkit.errors import ConfigError, DataError
+from adaptkit.http import TIMEOUT, client
+from adaptkit.prices import Prices
+
+__all__ = ["HUB", "Serving", "served"]
+
+HUB = "huggingface.co"
+#: Adapted models kept after they were read.
+_KEPT = 64
+
+
+def served(adapted: AdaptedModel) -> tuple[Vendor | None, str]:
+    """Whose SDK answers for a model, if any's, and under which name the service knows it."""
+    return (None, adapted.model) if adapted.wire == "chat" else split_model(adapted.model)
+
+
+class Serving:
+    """Services and files by model.
+
+    Args:
+        config: The target's configuration.
+        context: What the client lends.
+        backend: Name of the backend, for errors.
+    """
+
+    def __init__(self, config: PromptConfig, context: Context, backend: str) -> None:
+        self._config, self._context, self._backend = config, context, backend
+        self._services: dict[str, Service] = {}
+        self._files: dict[str, tuple[tuple[int, int, int], AdaptedModel, str]] = {}
+        self._http: httpx2.Client | None = None
+        self._opening = threading.Lock()
+
+    def model(self, path: str) -> tuple[AdaptedModel, str]:
+        """An adapted model and its key for caches; read again only where its file has changed.
+
+        Raises:
+            NotFoundError, ArtifactError: as for `AdaptedModel.load`.
+        """
+        try:
+            found = Path(path).stat()
+            state = (found.st_mtime_ns, found.st_size, found.st_ino)
+        except (OSError, ValueError):
+            state = (0, 0, 0)  # `load` says what is wrong
+        kept = self._files.get(path)
+        if kept is None or kept[0] != state:
+            adapted = AdaptedModel.load(Path(path))
+            if len(self._files) >= _KEPT:
+                self._files.clear()
+            kept = self._files[path] = (state, adapted, adapted.key)
+        return kept[1], kept[2]
+
+    def abilities(self, adapted: AdaptedModel) -> Abilities:
+        """What a model takes."""
+        vendor, _ = served(adapted)
+        if vendor is not None:
+            takes = vendor.abilities
+        else:
+            takes = Abilities(tools=adapted.base_url is not None, documents=True)
+        return msgspec.structs.replace(takes, answers=adapted.answers)
+
+    def cache(self, adapted: AdaptedModel, key: str) -> Cache | None:
+        """The wish that what stands in front of the question be remembered."""
+        if self._config.cache == "off" or served(adapted)[0] is None:
+            return None
+        return Cache(key, self._config.cache)
+
+    def service(self, adapted: AdaptedModel) -> Service:
+        """Who answers.
+
+        Raises:
+            ConfigError: the file is for another address than the target.
+            MissingDependencyError: the SDK, or what a local model needs, is not installed.
+        """
+        self._is_meant(adapted)
+        with self._opening:
+            if adapted.model not in self._services:
+                self._services[adapted.model] = self._open(adapted)
+            return self._services[adapted.model]
+
+    def refuse_overflow(self, service: Service, ask: Ask, adapted: AdaptedModel) -> None:
+        """Refuse a prompt that is longer than the model reads, where that is known.
+
+        The service counts only where half the bytes of the prompt, which no text exceeds, would not fit.
+
+        Raises:
+            DataError: says what to shorten; nothing was sent.
+        """
+        vendor, name = served(adapted)
+        card = None if vendor is None else Prices().chat(vendor.name, name)
+        if card is None or card.context is None or upper_bound(ask) <= card.context:
+            return
+        tokens = service.count(ask)
+        if tokens is not None and tokens > card.context:
+            raise DataError(
+                f"the prompt has {tokens:,} tokens, and {name} reads {card.context:,}: {_longest(ask)}. It was not sent"
+            )
+
+    def close(self) -> None:
+        """Let go of connections and loaded models."""
+        with self._opening:
+            self._services.clear()
+            if self._http is not None:
+                self._http.close()
+                self._http = None
+
+    def _open(self, adapted: AdaptedModel) -> Service:
+        vendor, _ = served(adapted)
+        if vendor is not None:
+            address = adapted.base_url or vendor.base_url
+            key_env = self._config.api_key_env or vendor.key_env
+            return open_vendor(vendor, self._client(), address, key_env, self._backend)
+        if adapted.base_url is not None:
+            endpoint = Endpoint(self._client(), adapted.base_url, self._config.api_key_env, self._backend)
+            return ChatWire(endpoint)
+        from adaptkit.backends.local_model import LocalModel  # noqa: PLC0415 - torch only where it is used
+
+        # a model's file may name another base than the configuration
+        return ThisMachine(LocalModel.load(adapted.model, offline=not self._context.egress.allows(HUB)))
+
+    def _client(self) -> httpx2.Client:
+        if self._http is None:
+            self._http = client(self._context.egress, httpx2.Timeout(self._config.timeout, connect=TIMEOUT.connect))
+        return self._http
+
+    def _is_meant(self, adapted: AdaptedModel) -> None:
+        """A file from elsewhere must not send this target's key and questions to where it likes."""
+        vendor, _ = served(adapted)
+        if vendor is None and adapted.base_url is None:
+            return
+        if adapted.base_url != self._config.base_url or vendor is not self._config.vendor:
+            there = adapted.base_url or (vendor.name if vendor else "this machine")
+            here = self._config.base_url or (self._config.vendor.name if self._config.vendor else "nothing")
+            raise ConfigError(
+                f"this model was made for {there}, and the target says {here}: use a target with that base_url"
+                + (f" and a model of {vendor.name}" if vendor else "")
+            )
+
+
+def _longest(ask: Ask) -> str:
+    parts = {
+        "shorten the instructions": sum(map(len, ask.system)),
+        "lower examples": sum(len(turn.text) for turn in ask.examples),
+        "take documents out of corpus, or retrieve from them": sum(len(each.text) for each in ask.corpus),
+        "give fewer documents": sum(len(each.text) for each in ask.options.documents),
+        "shorten the conversation": sum(len(turn.text) for turn in ask.messages),
+    }
+    return max(parts, key=lambda advice: parts[advice])

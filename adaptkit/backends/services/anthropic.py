@@ -1,0 +1,276 @@
+"""Claude, through Anthropic's SDK: blocks, breakpoints, citations.
+
+What is particular: there are no sampling parameters; ``max_tokens`` must be given, and what the model thinks counts in
+it; system messages stand in front; neighbouring turns of one role are one; an answer to a schema is constrained by
+``output_config``, never by a forced tool, which current models refuse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import httpx2
+import msgspec
+
+from adaptkit.backends.services.ask import Ask, private_texts
+from adaptkit.backends.services.sdk import Keyed, decoded, quietly, translated
+from adaptkit.backends.services.vendors import Vendor, refuse_options
+from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
+from adaptkit.types import Citation, Document, ImagePart, Message, Reply, TextPart, ToolCall, Usage
+
+try:
+    import anthropic
+except ImportError as error:
+    raise MissingDependencyError("asking Claude", "anthropic", "anthropic") from error
+
+__all__ = ["open_service"]
+
+#: New tokens where nobody names a number: room to think; what is not used costs nothing.
+MAX_TOKENS = 16_000
+#: Above this the service wants to stream, since a connection that is silent for long does not last.
+_UNSTREAMED = 21_333
+_LOGGER = "anthropic._base_client"
+_FINISH = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+}
+_DATA_URL = re.compile(r"data:(image/[a-z+.-]+);base64,", re.IGNORECASE)
+
+Block = dict[str, Any]
+
+
+class _Cited(msgspec.Struct):
+    cited_text: str = ""
+    document_index: int | None = None
+    document_title: str | None = None
+
+
+class _Block(msgspec.Struct):
+    type: str
+    text: str = ""
+    citations: list[_Cited] | None = None
+    id: str | None = None
+    name: str = ""
+    input: dict[str, Any] = {}
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+
+
+class _Message(msgspec.Struct):
+    content: list[_Block]
+    stop_reason: str | None = None
+    usage: _Usage = msgspec.field(default_factory=_Usage)
+
+
+def open_service(vendor: Vendor, http: httpx2.Client, base_url: str, key_env: str, backend: str) -> Claude:
+    """See `vendors.open_vendor`."""
+
+    def make(key: str) -> anthropic.Anthropic:
+        # the address is always given: one from the environment would lead around the egress policy's check of a plan
+        return anthropic.Anthropic(
+            api_key=key, base_url=base_url, http_client=http, max_retries=0, open_telemetry=False
+        )
+
+    return Claude(vendor, Keyed(make, key_env, f"the {backend} backend"), backend)
+
+
+class Claude:
+    """See `ask.Service`."""
+
+    def __init__(self, vendor: Vendor, keyed: Keyed[anthropic.Anthropic], backend: str) -> None:
+        self._vendor, self._keyed, self._backend = vendor, keyed, backend
+
+    def answer(self, ask: Ask) -> Reply:
+        """See `Service.answer`."""
+        client, request = self._keyed.client(), self._request(ask)
+        if request["max_tokens"] > _UNSTREAMED:
+            return self._assembled(client, request, private_texts(ask))
+        with translated(self._backend, private_texts(ask)), quietly(_LOGGER):
+            response = client.messages.with_raw_response.create(**request).http_response
+        return _reply(decoded(response, _Message, self._backend), msgspec.json.decode(response.content))
+
+    def stream(self, ask: Ask) -> Iterator[str]:
+        """See `Service.stream`."""
+        client, request = self._keyed.client(), self._request(ask)
+        ended = False
+        with translated(self._backend, private_texts(ask)):
+            with quietly(_LOGGER):
+                events = client.messages.create(**request, stream=True)
+            with events:
+                for event in events:
+                    if event.type == "content_block_delta" and event.delta.type == "text_delta":
+                        yield event.delta.text
+                    ended = ended or event.type == "message_stop"
+        if not ended:
+            raise self._broken_off()
+
+    def count(self, ask: Ask) -> int | None:
+        """See `Service.count`."""
+        counted = ("model", "messages", "system", "tools", "output_config")
+        request = {name: value for name, value in self._request(ask).items() if name in counted}
+        with translated(self._backend, private_texts(ask)), quietly(_LOGGER):
+            return self._keyed.client().messages.count_tokens(**request).input_tokens
+
+    def _assembled(self, client: anthropic.Anthropic, request: Mapping[str, Any], private: Sequence[str]) -> Reply:
+        """A long answer, streamed on its way and whole in the end."""
+        with translated(self._backend, private):
+            with quietly(_LOGGER):
+                manager = client.messages.stream(**request)
+                stream = manager.__enter__()
+            with stream:
+                whole = stream.get_final_message().to_dict(mode="json")
+        message = msgspec.convert(whole, _Message)
+        if message.stop_reason is None:
+            raise self._broken_off()
+        return _reply(message, whole)
+
+    def _broken_off(self) -> ServiceError:
+        return ServiceError("Claude's stream broke off before the answer's end", backend=self._backend)
+
+    def _request(self, ask: Ask) -> dict[str, Any]:
+        refuse_options(self._vendor, msgspec.structs.asdict(ask.options))
+        options = ask.options
+        request: dict[str, Any] = {
+            "model": ask.model,
+            "max_tokens": options.max_tokens or MAX_TOKENS,
+            "messages": _turns(ask),
+        }
+        if ask.system:
+            request["system"] = _marked([{"type": "text", "text": text} for text in ask.system], ask)
+        if options.tools:
+            request["tools"] = [_tool(tool) for tool in options.tools]
+        if options.stop:
+            request["stop_sequences"] = list(options.stop)
+        if options.schema is not None:
+            if options.citations:
+                raise UnsupportedError("Claude gives citations or keeps a schema, not both at once: ask for one")
+            request["output_config"] = {"format": {"type": "json_schema", "schema": _schema(options.schema)}}
+        return request
+
+
+# from our words to theirs ---------------------------------------------------------------------------------------------
+
+
+def _turns(ask: Ask) -> list[dict[str, Any]]:
+    """Turns with neighbours of one role made one; the cache's marks stand where the stable part ends."""
+    messages = [*ask.examples, *ask.found, *ask.messages]
+    last = max((at for at, turn in enumerate(messages) if turn.role == "user"), default=None)
+    pieces: list[tuple[str, list[Block]]] = []
+    for at, turn in enumerate(messages):
+        if at == len(ask.examples) and ask.corpus:
+            pieces.append(("user", _marked([_document(each, ask) for each in ask.corpus], ask)))
+        role, blocks = _turn(turn)
+        if at == last:
+            blocks = [*(_document(each, ask) for each in ask.options.documents), *blocks]
+        pieces.append((role, _marked(blocks, ask) if at == len(ask.examples) - 1 else blocks))
+    if not pieces or pieces[-1][0] == "assistant":
+        raise UnsupportedError("Claude does not continue an answer: the last message must be the user's or a tool's")
+    turns: list[dict[str, Any]] = []
+    for role, blocks in pieces:
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += blocks
+        else:
+            turns.append({"role": role, "content": list(blocks)})
+    return turns
+
+
+def _turn(turn: Message) -> tuple[str, list[Block]]:
+    if turn.role in ("system", "developer"):
+        raise UnsupportedError("Claude's system message stands in front: put it before the first question")
+    if turn.role == "tool":
+        return "user", [{"type": "tool_result", "tool_use_id": turn.tool_call_id or "", "content": turn.text}]
+    parts = turn.content if isinstance(turn.content, tuple) else (TextPart(text=turn.content or ""),)
+    blocks = [
+        _part(part) for part in parts if not (isinstance(part, TextPart) and not part.text)
+    ]  # empty ones are refused
+    calls = [
+        {"type": "tool_use", "id": call.id or f"call_{at}", "name": call.name, "input": dict(call.arguments)}
+        for at, call in enumerate(turn.tool_calls)
+    ]
+    return turn.role, [*blocks, *calls]
+
+
+def _part(part: object) -> Block:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, ImagePart):
+        inline = _DATA_URL.match(part.url)
+        if inline is None:
+            return {"type": "image", "source": {"type": "url", "url": part.url}}
+        data = part.url[inline.end() :]
+        return {"type": "image", "source": {"type": "base64", "media_type": inline[1].lower(), "data": data}}
+    raise UnsupportedError("Claude takes text and images, not audio")
+
+
+def _document(document: Document, ask: Ask) -> Block:
+    source = {"type": "text", "media_type": "text/plain", "data": document.text}
+    block: Block = {"type": "document", "source": source, "title": document.title}
+    if document.source:
+        block["context"] = document.source
+    if ask.options.citations:  # of one request all documents are cited, or none
+        block["citations"] = {"enabled": True}
+    return block
+
+
+def _tool(tool: Mapping[str, Any]) -> Block:
+    function = tool.get("function", tool)
+    described = {"description": function["description"]} if function.get("description") else {}
+    return {"name": function["name"], **described, "input_schema": function.get("parameters") or {"type": "object"}}
+
+
+def _marked(blocks: list[Block], ask: Ask) -> list[Block]:
+    if ask.cache is None or not blocks:
+        return blocks
+    mark = {"type": "ephemeral", **({"ttl": ask.cache.ttl} if ask.cache.ttl else {})}
+    return [*blocks[:-1], {**blocks[-1], "cache_control": mark}]
+
+
+def _schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return anthropic.transform_schema(dict(schema))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UnsupportedError(f"Claude cannot keep this schema: {error}") from None
+
+
+# and back -------------------------------------------------------------------------------------------------------------
+
+
+def _reply(message: _Message, raw: Mapping[str, Any]) -> Reply:
+    text, citations, calls = "", list[Citation](), list[ToolCall]()
+    for block in message.content:
+        if block.type == "text":
+            citations += [_citation(cited, len(text), len(text) + len(block.text)) for cited in block.citations or ()]
+            text += block.text
+        elif block.type == "tool_use":
+            calls.append(ToolCall(name=block.name, arguments=block.input, id=block.id))
+    used = message.usage
+    read, written = used.cache_read_input_tokens or 0, used.cache_creation_input_tokens or 0
+    finish = message.stop_reason or "unknown"
+    return Reply(
+        text=text,
+        usage=Usage(
+            input_tokens=used.input_tokens + read + written,
+            output_tokens=used.output_tokens,
+            cache_read_tokens=read,
+            cache_write_tokens=written,
+        ),
+        finish_reason=_FINISH.get(finish, finish),
+        tool_calls=tuple(calls),
+        citations=tuple(citations),
+        raw=raw,
+    )
+
+
+def _citation(cited: _Cited, start: int, end: int) -> Citation:
+    quote, title, document = cited.cited_text, cited.document_title, cited.document_index
+    return Citation(start=start, end=end, quote=quote, title=title, document=document)

@@ -1,0 +1,96 @@
+"""The neutral request: what stands in a prompt, from stable to volatile, and what is to be remembered of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from adaptkit.adapter import ChatOptions
+from adaptkit.documents import with_documents
+from adaptkit.types import Document, Message, Reply
+
+__all__ = ["Ask", "Cache", "Service", "in_words", "private_texts", "upper_bound"]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A wish that the stable part of a prompt be remembered.
+
+    Attributes:
+        key: The same for prompts that begin alike; says nothing about them.
+        ttl: How long, in the vendor's words; ``None`` for its default.
+    """
+
+    key: str
+    ttl: str | None = None
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One question with everything that stands around it.
+
+    Attributes:
+        model: The service's name of the model.
+        messages: The conversation, which the service answers; no system message among its first.
+        system: Blocks of the system message.
+        examples: Turns that are the same in every call.
+        corpus: Documents that are the same in every call.
+        found: Turns chosen for this question, between what is stable and the conversation.
+        options: How to answer; its documents are for this question.
+        cache: Whether the stable part, up to and with the corpus, is to be remembered; ``None`` for not.
+    """
+
+    model: str
+    messages: tuple[Message, ...] = field(repr=False)
+    system: tuple[str, ...] = field(default=(), repr=False)
+    examples: tuple[Message, ...] = field(default=(), repr=False)
+    corpus: tuple[Document, ...] = field(default=(), repr=False)
+    found: tuple[Message, ...] = field(default=(), repr=False)
+    options: ChatOptions = field(default=ChatOptions(), repr=False)
+    cache: Cache | None = None
+
+
+class Service(Protocol):
+    """Somebody who answers."""
+
+    def answer(self, ask: Ask) -> Reply:
+        """Answer: one request.
+
+        Raises:
+            BackendError: by the table of `adaptkit.http`; what was sent is not in the message.
+            ConfigError: the key is not in the environment.
+            MissingDependencyError: the SDK is not installed.
+        """
+        ...
+
+    def stream(self, ask: Ask) -> Iterator[str]:
+        """Pieces of the answer as they come; closing the iterator ends the request."""
+        ...
+
+    def count(self, ask: Ask) -> int | None:
+        """Tokens of the prompt by the service's own counter, ``None`` where it has none: one request, free."""
+        ...
+
+
+def in_words(ask: Ask) -> tuple[Message, ...]:
+    """The whole prompt as messages, for services that know nothing else: documents are written into the turns."""
+    system = [Message(role="system", content="\n\n".join(ask.system))] if ask.system else []
+    conversation = with_documents(ask.messages, ask.options.documents)
+    after = with_documents([*ask.found, *conversation], ask.corpus, first=True)
+    return (*system, *ask.examples, *after)
+
+
+def private_texts(ask: Ask) -> list[str]:
+    """Everything that was sent and must not come back in an error."""
+    texts = [*ask.system, *(turn.text for turn in (*ask.examples, *ask.found, *ask.messages))]
+    return texts + [document.text for document in (*ask.corpus, *ask.options.documents)]
+
+
+def upper_bound(ask: Ask) -> int:
+    """More tokens than the prompt has: half its bytes, where English has a quarter and Burmese about a third."""
+    sizes = sum(len(text.encode("utf-8", "surrogatepass")) for text in private_texts(ask))
+    extras: tuple[Any, ...] = (ask.options.schema, ask.options.tools)
+    return (sizes + len(msgspec.json.encode(extras))) // 2

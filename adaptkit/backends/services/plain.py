@@ -1,0 +1,58 @@
+"""Services that take messages and nothing else: an address that speaks OpenAI's chat wire, a model in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from adaptkit.backends.chat_endpoint import Endpoint
+from adaptkit.backends.services.ask import Ask, in_words
+from adaptkit.types import Reply
+
+if TYPE_CHECKING:
+    from adaptkit.backends.local_model import LocalModel
+
+__all__ = ["ChatWire", "ThisMachine"]
+
+
+class ChatWire:
+    """See `ask.Service`."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def answer(self, ask: Ask) -> Reply:
+        """See `Service.answer`."""
+        return self._endpoint.chat(ask.model, in_words(ask), ask.options)
+
+    def stream(self, ask: Ask) -> Iterator[str]:
+        """See `Service.stream`."""
+        return self._endpoint.stream(ask.model, in_words(ask), ask.options)
+
+    def count(self, ask: Ask) -> int | None:
+        """Nobody counts."""
+        del ask
+        return None
+
+
+class ThisMachine:
+    """See `ask.Service`; questions can be answered together."""
+
+    def __init__(self, model: LocalModel) -> None:
+        self._model = model
+
+    def answer(self, ask: Ask) -> Reply:
+        """See `Service.answer`."""
+        return self._model.chat(in_words(ask), ask.options)
+
+    def answer_all(self, asks: Sequence[Ask]) -> list[Reply]:
+        """Answers in the order of the questions, which share their options."""
+        return self._model.generate([in_words(ask) for ask in asks], asks[0].options) if asks else []
+
+    def stream(self, ask: Ask) -> Iterator[str]:
+        """See `Service.stream`."""
+        return self._model.stream(in_words(ask), ask.options)
+
+    def count(self, ask: Ask) -> int | None:
+        """See `Service.count`."""
+        return self._model.count_tokens(in_words(ask))

@@ -1,0 +1,140 @@
+"""What the official SDKs have in common: they raise errors of their own, log what they send, and hold a key.
+
+All three send with httpx2, so the table of `adaptkit.http` is theirs too: `translated` takes the SDK's error away and
+raises what the response, or the fault of the network behind it, means there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Generic, TypeVar
+
+import httpx2
+import msgspec
+
+from adaptkit.errors import AdaptkitError, BackendError, ServiceError
+from adaptkit.http import key_from, raise_for, service_words, translating
+
+__all__ = ["Keyed", "decoded", "quietly", "translated"]
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+_PACKAGES = ("anthropic", "json", "mistralai", "openai", "pydantic", "pydantic_core")
+_sending: ContextVar[bool] = ContextVar("adaptkit_sending", default=False)
+
+
+class Keyed(Generic[C]):
+    """An SDK's client, made when it is first needed and anew when the key changes.
+
+    Args:
+        make: From a key to a client.
+        key_env: Name of the environment variable with the key; read at each request.
+        who: Who needs it, for the message.
+    """
+
+    def __init__(self, make: Callable[[str], C], key_env: str, who: str) -> None:
+        self._make, self._key_env, self._who = make, key_env, who
+        self._made: tuple[str, C] | None = None
+        self._lock = threading.Lock()
+
+    def client(self) -> C:
+        """The client for the key of now.
+
+        Raises:
+            ConfigError: the key is not in the environment.
+        """
+        key = key_from(self._key_env, self._who)
+        with self._lock:
+            if self._made is None or self._made[0] != key:
+                self._made = key, self._make(key)
+            return self._made[1]
+
+
+@contextmanager
+def translated(backend: str, private: Sequence[str]) -> Iterator[None]:
+    """Turn what an SDK raises inside the block into `adaptkit.errors`; its own error, with the key in it, is gone.
+
+    Args:
+        backend: Name of the backend.
+        private: Texts that were sent and must not come back in a message.
+
+    Raises:
+        BackendError: by the table of `adaptkit.http`.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except AdaptkitError:
+        raise
+    except Exception as error:
+        failure = _plain(error, backend, private)
+        if failure is error and not isinstance(error, httpx2.RequestError):
+            raise
+    if failure is not None:
+        with translating(backend):
+            raise failure
+
+
+def quietly(*loggers: str) -> _Quiet:
+    """Within the block, and this thread, the SDK's loggers keep the content of requests to themselves."""
+    return _Quiet(loggers)
+
+
+def decoded(response: httpx2.Response, kind: type[T], backend: str) -> T:
+    """The body of an answer as a value.
+
+    Raises:
+        ServiceError: it is something else, although the status says that all is well.
+        BackendError: it is a page.
+    """
+    url, found = response.request.url.copy_with(query=None), response.headers.get("content-type", "no content type")
+    if "html" in found:
+        message = f"{url} answered with {found.partition(';')[0][:80]}, not JSON: is base_url right?"
+        raise BackendError(message, backend=backend, status_code=response.status_code)
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        message = f"{url} answered with something that is none of its answers: {error}"
+        raise ServiceError(message, backend=backend, status_code=response.status_code) from None
+
+
+class _Quiet:
+    def __init__(self, loggers: Sequence[str]) -> None:
+        for name in loggers:
+            logger = logging.getLogger(name)
+            if _discreet not in logger.filters:
+                logger.addFilter(_discreet)
+
+    def __enter__(self) -> None:
+        self._before = _sending.set(True)
+
+    def __exit__(self, *_: object) -> None:
+        _sending.reset(self._before)
+
+
+def _discreet(record: logging.LogRecord) -> bool:
+    """Not while something is sent for us: at the level of debugging an SDK writes down whole requests."""
+    return not (_sending.get() and record.levelno <= logging.DEBUG)
+
+
+def _plain(error: Exception, backend: str, private: Sequence[str]) -> Exception:
+    if isinstance(error.__cause__, AdaptkitError | httpx2.RequestError):  # wrapped on its way through the SDK
+        return error.__cause__
+    response = getattr(error, "response", None) or getattr(error, "raw_response", None)
+    if isinstance(response, httpx2.Response) and not response.is_success:
+        try:
+            raise_for(response, backend, private)
+        except BackendError as meant:
+            return meant.with_traceback(None)
+    body = getattr(error, "body", None)
+    if body is not None and isinstance(body, dict):  # told in the middle of a stream
+        _, words = service_words(body if "error" in body else {"error": body}, private)
+        return ServiceError(f"the service failed in the middle of its answer: {words}", backend=backend)
+    if type(error).__module__.partition(".")[0] in _PACKAGES or isinstance(error, ValueError):
+        return ServiceError(f"the service's answer cannot be read ({type(error).__name__})", backend=backend)
+    return error

@@ -62,7 +62,14 @@ def _pytest(session: nox.Session, *arguments: str) -> None:
 @nox.session(python=AVAILABLE[:1])
 def lint(session: nox.Session) -> None:
     session.install(
-        "-q", *CONSTRAINED, "ruff>=0.14", "mypy>=1.18", "jinja2", "huggingface_hub", "-e", ".[anthropic,cli,mistral,openai,postgres,schema]"
+        "-q",
+        *CONSTRAINED,
+        "ruff>=0.14",
+        "mypy>=1.18",
+        "jinja2",
+        "huggingface_hub",
+        "-e",
+        ".[anthropic,cli,mistral,openai,postgres,schema]",
     )
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -73,7 +80,9 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Oldest Python with everything; newest without torch, whose CPU build is not to be had for every Python."""
     wheel = _wheel(session)
-    extras = "anthropic,cli,mistral,openai,parquet,postgres,schema" + (",local,trl" if session.python == AVAILABLE[0] else "")
+    extras = "anthropic,cli,mistral,openai,optimize,parquet,postgres,schema" + (
+        ",local,trl" if session.python == AVAILABLE[0] else ""
+    )
     session.install("-q", *CONSTRAINED, f"adaptkit[{extras}] @ {wheel.resolve().as_uri()}", *TEST_TOOLS)
     _pytest(session, *(() if session.python == AVAILABLE[0] else WITHOUT_TORCH))
 

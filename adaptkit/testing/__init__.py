@@ -17,7 +17,7 @@ assert service.jobs_per_tag() == {service.jobs()[0].tag: 1}
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from adaptkit.testing.clock import FakeClock
+from adaptkit.testing.clock import FakeClock, HastyClock
 from adaptkit.testing.remote import RemoteDeployment, RemoteJob
 from adaptkit.testing.scripted import ScriptedAdapter, ScriptedConfig, ScriptedDeploy
 from adaptkit.testing.service import FaultName, RequestKind, ScriptedService
@@ -41,6 +41,7 @@ __all__ = [
     "FakeOpenAIChat",
     "FakeTogether",
     "FaultName",
+    "HastyClock",
     "RemoteDeployment",
     "RemoteJob",
     "RequestKind",

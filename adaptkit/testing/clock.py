@@ -1,4 +1,4 @@
-"""Time that passes at once."""
+"""Time for tests: that passes at once, or as it does with every pause cut short."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import time
 
 import anyio.lowlevel
 
-__all__ = ["FakeClock"]
+from adaptkit.steps import SystemClock
+
+__all__ = ["FakeClock", "HastyClock"]
 
 
 class FakeClock:
     """A `adaptkit.steps.Clock` on which every pause is over immediately. Safe to share between threads and clients.
 
     Pauses of several threads add up, as if they came one after the other; so a test of who holds a lease for how long
-    needs the real clock.
+    needs the real clock, or `HastyClock`.
 
     Args:
         start: Unix time that it begins at, seconds.
@@ -61,3 +63,22 @@ class FakeClock:
         """Let time pass, and other tasks run."""
         self._pause(seconds)
         await anyio.lowlevel.checkpoint()
+
+
+class HastyClock(SystemClock):
+    """The clock on the wall, with no pause longer than ``longest`` seconds.
+
+    For threads that wait for one another at a service on a socket: with `FakeClock` who waits would use up the lease
+    that the other holds.
+    """
+
+    def __init__(self, longest: float = 0.02) -> None:
+        self._longest = longest
+
+    def sleep(self, seconds: float) -> None:
+        """Wait in this thread, not for long."""
+        super().sleep(min(seconds, self._longest))
+
+    async def asleep(self, seconds: float) -> None:
+        """Wait on the event loop, not for long."""
+        await super().asleep(min(seconds, self._longest))

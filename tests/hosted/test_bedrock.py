@@ -25,8 +25,8 @@ from adaptkit.errors import (
     ServiceError,
 )
 from adaptkit.job import Job
-from adaptkit.steps import Clock, SystemClock
-from adaptkit.testing import FakeBedrock, FakeClock
+from adaptkit.steps import Clock
+from adaptkit.testing import FakeBedrock, FakeClock, HastyClock
 from adaptkit.testing.contract import AdapterContract
 from adaptkit.translate import translate
 from adaptkit.types import Status
@@ -34,16 +34,6 @@ from tests.hosted.conftest import ROWS
 from tests.hosted.hosts import AWS, KEY, bedrock
 
 GRADER = "arn:aws:lambda:us-east-1:123456789012:function:grader"
-
-
-class Hasty(SystemClock):
-    """Real time, since threads that wait for one another share it, with short pauses."""
-
-    def sleep(self, seconds: float) -> None:
-        super().sleep(min(seconds, 0.02))
-
-    async def asleep(self, seconds: float) -> None:
-        await super().asleep(min(seconds, 0.02))
 
 
 class TestContract(AdapterContract):
@@ -87,7 +77,7 @@ class TestContract(AdapterContract):
         self.fake.wire.next("poll", "lost")
 
     def clock(self) -> Clock:
-        return Hasty()
+        return HastyClock()
 
 
 @pytest.fixture

@@ -40,21 +40,11 @@ from adaptkit.backends.fireworks import FireworksConfig
 from adaptkit.backends.fireworks.config import Hardware
 from adaptkit.estimate import hosting_price
 from adaptkit.prices import Prices
-from adaptkit.steps import Clock, SystemClock
-from adaptkit.testing import FakeFireworks
+from adaptkit.steps import Clock
+from adaptkit.testing import FakeFireworks, HastyClock
 from adaptkit.testing.contract import CANARY_KEY, AdapterContract
 from adaptkit.types import Message, Snapshot
 from tests.hosted.fireworks import BASE, CHAT, adapter, client, fake_fireworks
-
-
-class Hasty(SystemClock):
-    """Real time, since threads that wait for one another share it, with short pauses."""
-
-    def sleep(self, seconds: float) -> None:
-        super().sleep(min(seconds, 0.02))
-
-    async def asleep(self, seconds: float) -> None:
-        await super().asleep(min(seconds, 0.02))
 
 
 class TestFireworksContract(AdapterContract):
@@ -94,7 +84,7 @@ class TestFireworksContract(AdapterContract):
         self.fake.wire.next("poll", "failed")
 
     def clock(self) -> Clock:
-        return Hasty()
+        return HastyClock()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import ClassVar
@@ -13,16 +12,8 @@ from adaptkit.adapter import BackendConfig
 from adaptkit.backends.openai import OpenAIConfig
 from adaptkit.job import Job
 from adaptkit.steps import Clock
-from adaptkit.testing import FakeClock, FakeOpenAI
+from adaptkit.testing import FakeOpenAI, HastyClock
 from adaptkit.testing.contract import CANARY_KEY, AdapterContract
-
-
-class Brisk(FakeClock):
-    """Time that passes quickly, but not at once: a thread that waits for another must not use up its lease."""
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(min(seconds, 0.02))
-        super().sleep(seconds)
 
 
 class _Contract(AdapterContract):
@@ -30,7 +21,7 @@ class _Contract(AdapterContract):
     service: ClassVar[FakeOpenAI]
 
     def clock(self) -> Clock:
-        return Brisk()
+        return HastyClock()
 
     @classmethod
     def stop(cls) -> None:

@@ -37,7 +37,7 @@ from adaptkit.backends.together import TogetherAdapter, TogetherConfig, files
 from adaptkit.backends.together.jobs import STATUSES, events, snapshot, suffix, tag_in
 from adaptkit.errors import MissingDependencyError
 from adaptkit.http import Egress
-from adaptkit.testing import FakeClock, FakeTogether
+from adaptkit.testing import FakeClock, FakeTogether, HastyClock
 from adaptkit.testing.contract import AdapterContract
 from adaptkit.translate import translate
 from adaptkit.types import Status
@@ -58,14 +58,6 @@ PAIRS = [
     }
     for n in range(4)
 ]
-
-
-class Brisk(FakeClock):
-    """Time that passes a hundred times too fast, so that who waits for another thread lets it work."""
-
-    def sleep(self, seconds):
-        time.sleep(min(seconds / 100, 0.05))
-        super().sleep(seconds)
 
 
 class TestContract(AdapterContract):
@@ -104,7 +96,7 @@ class TestContract(AdapterContract):
         self.fake.wire.next("poll", "lost")
 
     def clock(self):
-        return Brisk(time.time())
+        return HastyClock()
 
 
 @pytest.fixture

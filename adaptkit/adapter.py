@@ -66,7 +66,12 @@ class BackendConfig(BaseModel):
     are spelled the same: ``model``, ``method``, ``epochs``, ``batch_size``, ``learning_rate``,
     ``learning_rate_multiplier``, ``rank``, ``seed``, ``name``, ``validation``. A key never stands in a field; the name
     of an environment variable does.
+
+    Attributes:
+        instead: What to say, in a sentence, of a field that other backends have and this one cannot.
     """
+
+    instead: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, protected_namespaces=())
 
@@ -97,10 +102,12 @@ class Context:
     Attributes:
         home: Folder under which local backends keep jobs and models; made on first use.
         egress: The policy that says where data may go.
+        prices: The user's own table of prices, if there is one.
     """
 
     home: Path
     egress: Egress = field(default_factory=Egress)
+    prices: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,24 @@ from adaptkit.adapter import Abilities, BackendConfig, ChatOptions, Plan
 from adaptkit.client import Client, Targets
 from adaptkit.data import Dataset, Record
 from adaptkit.deployment import Deployment
+from adaptkit.estimate import Estimate
 from adaptkit.job import Job
 from adaptkit.journal import Run, Upload
 from adaptkit.mapping import Answer
 from adaptkit.model import Conversation, Model
 from adaptkit.steps import Clock
-from adaptkit.types import DeploymentRef, DeploymentSnapshot, Event, JobRef, ModelRef, Reply, Snapshot, Status
+from adaptkit.types import (
+    DeploymentRef,
+    DeploymentSnapshot,
+    Event,
+    Inventory,
+    JobRef,
+    ModelRef,
+    OwnedJob,
+    Reply,
+    Snapshot,
+    Status,
+)
 
 __all__ = ["AsyncClient", "AsyncDeployment", "AsyncJob", "AsyncModel"]
 
@@ -51,6 +63,7 @@ class AsyncClient:
         journal: str | os.PathLike[str] | None = None,
         home: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
+        prices: str | os.PathLike[str] | None = None,
         stall_after: float | None = 3600.0,
     ) -> None:
         self._client = Client(
@@ -60,6 +73,7 @@ class AsyncClient:
             journal=journal,
             home=home,
             clock=clock,
+            prices=prices,
             stall_after=stall_after,
         )
 
@@ -85,9 +99,13 @@ class AsyncClient:
         """As `Client.plan`."""
         return await _call(self._client.plan, target, data)
 
-    async def submit(self, target: str, data: Dataset, *, fresh: bool = False) -> AsyncJob:
+    async def estimate(self, target: str, data: Dataset) -> Estimate:
+        """As `Client.estimate`."""
+        return await _call(self._client.estimate, target, data)
+
+    async def submit(self, target: str, data: Dataset, *, fresh: bool = False, budget: float | None = None) -> AsyncJob:
         """As `Client.submit`."""
-        state = await steps.arun(self._client._submit(target, data, fresh=fresh), self._client._clock)
+        state = await steps.arun(self._client._submit(target, data, fresh=fresh, budget=budget), self._client._clock)
         return AsyncJob(Job(state))
 
     async def attach(self, ref: str | JobRef) -> AsyncJob:
@@ -120,6 +138,14 @@ class AsyncClient:
     async def deployment(self, ref: str | DeploymentRef) -> AsyncDeployment:
         """As `Client.deployment`."""
         return AsyncDeployment(await _call(self._client.deployment, ref))
+
+    async def inventory(self, target: str) -> Inventory:
+        """As `Client.inventory`."""
+        return await _call(self._client.inventory, target)
+
+    async def adopt(self, target: str, owned: OwnedJob) -> AsyncJob:
+        """As `Client.adopt`."""
+        return AsyncJob(await _call(self._client.adopt, target, owned))
 
     async def deployments(self) -> list[AsyncDeployment]:
         """As `Client.deployments`."""

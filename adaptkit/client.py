@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Generator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from adaptkit import adoption, steps
 from adaptkit import config as configuration
-from adaptkit import steps
 from adaptkit.adapter import Adapter, BackendConfig, ChatOptions, Context, Plan, SupportsDeleteData
 from adaptkit.answers import Answers
 from adaptkit.config import Settings
 from adaptkit.data import Dataset, Record
 from adaptkit.deployment import Deployment
 from adaptkit.errors import AdaptkitError, ConfigError, JournalError, UnsupportedError
+from adaptkit.estimate import Estimate, estimate
 from adaptkit.hosting import DeploymentState
 from adaptkit.http import Egress
 from adaptkit.job import Job
 from adaptkit.journal import DeploymentRecord, Journal, Run, Stage, Upload, open_journal
 from adaptkit.mapping import Answer, ask_all
 from adaptkit.model import Conversation, Model
-from adaptkit.registry import adapter_type, nearest
+from adaptkit.prices import Prices
+from adaptkit.registry import adapter_type, names, nearest
 from adaptkit.retry import READ, attempt
 from adaptkit.state import JobState, Pulse
 from adaptkit.steps import Clock, SystemClock
 from adaptkit.submission import Submission
-from adaptkit.types import DeploymentRef, DeploymentSnapshot, JobRef, ModelRef, Snapshot, Status
+from adaptkit.types import (
+    DeploymentRef,
+    DeploymentSnapshot,
+    Inventory,
+    JobRef,
+    ModelRef,
+    OwnedJob,
+    Snapshot,
+    Status,
+)
 
 __all__ = ["Client"]
 
@@ -47,6 +59,7 @@ class Client:
         journal: Path of an SQLite file or a ``postgresql://`` URL; by default the file's, else the one in ``home``.
         home: Folder of the journal, local jobs and models; by default ``$ADAPTKIT_HOME``, else ``~/.adaptkit``.
         clock: Time; tests pass ``adaptkit.testing.FakeClock()``.
+        prices: Path of a table of prices of your own, looked at before adaptkit's; by default the file's.
         stall_after: Seconds without a new step or event after which a running job is reported, once, as stalled while
             it is waited for or followed; ``None`` for never.
 
@@ -63,17 +76,20 @@ class Client:
         journal: str | os.PathLike[str] | None = None,
         home: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
+        prices: str | os.PathLike[str] | None = None,
         stall_after: float | None = 3600.0,
     ) -> None:
         self._stall_after = stall_after
         self._settings = _settings(config, targets)
         home_folder = Path(home).expanduser().absolute() if home else configuration.default_home()
-        self._context = Context(home_folder, _narrowed(self._settings.egress, Egress.parse(egress)))
+        own_prices = Path(prices).expanduser().absolute() if prices else self._settings.prices
+        self._context = Context(home_folder, _narrowed(self._settings.egress, Egress.parse(egress)), own_prices)
         self._journal_url = str(journal or self._settings.journal or home_folder / "journal.db")
         self._clock = clock or SystemClock()
         self._journal: Journal | None = None
         self._answers: Answers | None = None
         self._adapters: dict[tuple[str, str], Adapter[Any]] = {}
+        self._opening = threading.RLock()  # a second adapter, or journal, would be one that nobody closes
 
     def __enter__(self) -> Self:
         return self
@@ -104,13 +120,27 @@ class Client:
         """
         return self._target(target).prepare(data)
 
-    def submit(self, target: str, data: Dataset, *, fresh: bool = False) -> Job:
+    def estimate(self, target: str, data: Dataset) -> Estimate:
+        """What `submit` would cost, by the table of prices; sends and records nothing.
+
+        Tokens are counted with the model's own tokenizer where it is on this machine. What is not known is ``None``;
+        keeping the model running is told apart.
+
+        Raises:
+            ConfigError: as for `plan`, or the table of prices has mistakes.
+            DataError, UnsupportedError, EgressError: as for `plan`.
+        """
+        return estimate(self.plan(target, data), data, Prices(self._context.prices))
+
+    def submit(self, target: str, data: Dataset, *, fresh: bool = False, budget: float | None = None) -> Job:
         """Get or create the job of this target and data; returns once the backend has accepted it.
 
         Args:
             target: Name of a target.
             data: Training examples.
             fresh: Start a new attempt even where a job of the same configuration and data runs or has succeeded.
+            budget: US dollars that a new job may cost: by the table of prices, else by the host, which is asked once
+                it has the data. A job that is there already is given back whatever it cost.
 
         Returns:
             The job; ``job.reused`` says whether it was there already.
@@ -118,9 +148,10 @@ class Client:
         Raises:
             SubmissionUncertain: a paid request's answer was lost and no job was found; nothing is sent twice.
             BackendError: the backend refused.
+            SpendError: it costs more than the budget, or nobody knows what it costs; nothing was paid.
             ConfigError, DataError, UnsupportedError, EgressError: as for `plan`; nothing was sent.
         """
-        return Job(steps.run(self._submit(target, data, fresh=fresh), self._clock))
+        return Job(steps.run(self._submit(target, data, fresh=fresh, budget=budget), self._clock))
 
     def attach(self, ref: str | JobRef) -> Job:
         """The handle of a job from its reference; makes no request.
@@ -208,6 +239,38 @@ class Client:
         """Submissions that a backend has not accepted: under way, interrupted, refused or uncertain."""
         return [run for run in self._open_journal().runs() if run.stage is not Stage.ACCEPTED]
 
+    def inventory(self, target: str) -> Inventory:
+        """Jobs, files and tuned models that an account has at a host, whoever made them.
+
+        Args:
+            target: Name of a target, or of a backend: then the account of its targets, or of the key in the usual
+                environment variable.
+
+        Raises:
+            UnsupportedError: the backend does not list what an account has.
+            ConfigError: no such target or backend, or nothing says how to reach it.
+            BackendError: the host failed.
+        """
+        adapter = self._host(target)
+        inventory = adoption.listing_adapter(adapter).inventory
+        return steps.run(attempt(inventory, READ), self._clock)
+
+    def adopt(self, target: str, owned: OwnedJob) -> Job:
+        """Bring a job of `inventory` into the journal, so that `jobs`, `attach` and `uploads` know it and its files.
+
+        Touches nothing at the host. A job that the journal knows is given back; ``job.reused`` says so.
+
+        Args:
+            target: As for `inventory`.
+            owned: The job.
+        """
+        adapter, journal = self._host(target), self._open_journal()
+        run, was_known = adoption.adopt(owned, target, adapter, journal, self._clock.time())
+        state = self._state(run)
+        state.hear(owned.snapshot)
+        state.reused = was_known
+        return Job(state)
+
     def deployments(self) -> list[Deployment]:
         """Every deployment that the journal does not know to be stopped, newest first; makes no request.
 
@@ -238,7 +301,7 @@ class Client:
 
     def close(self) -> None:
         """Let go of connections and loaded models. Jobs run on."""
-        for adapter in self._adapters.values():
+        for adapter in set(self._adapters.values()):
             adapter.close()
         self._adapters.clear()
         if self._answers is not None:
@@ -250,14 +313,15 @@ class Client:
 
     # what `AsyncClient` shares ------------------------------------------------------------------------------------
 
-    def _submit(self, target: str, data: Dataset, *, fresh: bool) -> steps.Steps[JobState]:
-        submission = Submission(target, self._target(target), self._open_journal(), self._clock, self._state)
+    def _submit(self, target: str, data: Dataset, *, fresh: bool, budget: float | None = None) -> steps.Steps[JobState]:
+        submission = Submission(target, self._target(target), self._open_journal(), self._clock, self._state, budget)
         return submission.steps(data, fresh=fresh)
 
     def _open_journal(self) -> Journal:
-        if self._journal is None:
-            self._journal = open_journal(self._journal_url)
-        return self._journal
+        with self._opening:
+            if self._journal is None:
+                self._journal = open_journal(self._journal_url)
+            return self._journal
 
     def _target(self, name: str) -> Adapter[Any]:
         targets = self._settings.targets
@@ -267,13 +331,24 @@ class Client:
             raise ConfigError(f"{where}: there is no target {name!r}.{nearest(name, targets)} Targets: {known}")
         return self._adapter(targets[name])
 
+    def _host(self, name: str) -> Adapter[Any]:
+        """An adapter for the account of a target, or of a backend."""
+        targets = self._settings.targets
+        if name in targets or name not in names():
+            return self._target(name)
+        same = {adapter.account: adapter for adapter in map(self._adapter, targets.values()) if adapter.backend == name}
+        if len(same) > 1:
+            raise ConfigError(f"targets of the {name} backend belong to {len(same)} accounts: name one of them")
+        return next(iter(same.values()), None) or self._adapter(_bare(name, "unknown"))
+
     def _adapter(self, config: BackendConfig) -> Adapter[Any]:
         key = (config.backend, config.model_dump_json())
-        if key not in self._adapters:
-            adapter = adapter_type(config.backend)(config, self._context)
-            self._context.egress.require(adapter.destinations, f"the {config.backend} backend")
-            self._adapters[key] = adapter
-        return self._adapters[key]
+        with self._opening:
+            if key not in self._adapters:
+                adapter = adapter_type(config.backend)(config, self._context)
+                self._context.egress.require(adapter.destinations, f"the {config.backend} backend")
+                self._adapters[key] = adapter
+            return self._adapters[key]
 
     def _state(self, run: Run) -> JobState:
         pulse = Pulse(self._stall_after)
@@ -284,7 +359,12 @@ class Client:
         return Deployment(DeploymentState.of(record, open_adapter, self._open_journal(), self._clock))
 
     def _adapter_of_run(self, run: Run | DeploymentRecord) -> Adapter[Any]:
-        return self._adapter(adapter_type(run.backend).config_type.model_validate_json(run.config))
+        key = (run.backend, run.config)
+        with self._opening:
+            if key not in self._adapters:  # at every poll: plugins are not looked for again
+                config = adapter_type(run.backend).config_type.model_validate_json(run.config)
+                self._adapters[key] = self._adapter(config)
+            return self._adapters[key]
 
     def _reach(self, ref: JobRef | ModelRef | DeploymentRef) -> Adapter[Any]:
         """An adapter for a reference: its target, else any target of its backend, else the backend's defaults."""
@@ -301,7 +381,7 @@ class Client:
                 'add "target":"NAME" to the reference'
             )
         try:
-            return self._adapter(configuration.target(ref.target or ref.backend, {"backend": ref.backend}))
+            return self._adapter(_bare(ref.backend, ref.id if isinstance(ref, ModelRef) else "unknown"))
         except AdaptkitError as error:
             raise ConfigError(
                 f"nothing says how to reach {ref}: add a target with backend = {ref.backend!r} ({error})"
@@ -319,6 +399,13 @@ def _settings(config: str | os.PathLike[str] | None, targets: Targets | None) ->
         return Settings(targets=named)
     found = Path(config) if config is not None else configuration.find()
     return configuration.load(found) if found is not None else Settings()
+
+
+def _bare(backend: str, model: str) -> BackendConfig:
+    """A backend's defaults, to reach what is there already; a model that must be named trains nothing here."""
+    named = adapter_type(backend).config_type.model_fields.get("model")
+    table = {"backend": backend} | ({"model": model} if named is not None and named.is_required() else {})
+    return configuration.target(backend, table)
 
 
 def _narrowed(of_file: Egress, of_code: Egress) -> Egress:

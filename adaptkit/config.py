@@ -1,18 +1,18 @@
 """``adaptkit.toml`` to typed targets, and back to a JSON Schema for editors.
 
 A file holds ``[policy]`` (``egress``), ``[journal]`` (``path``, or ``url_env`` naming the environment variable that
-holds a PostgreSQL URL) and one ``[targets.NAME]`` table a target. No secret stands in it, only names of environment
-variables. Relative paths are relative to the file.
+holds a PostgreSQL URL), ``[prices]`` (``path`` of a table of one's own) and one ``[targets.NAME]`` table a target. No
+secret stands in it, only names of environment variables. Relative paths are relative to the file.
 """
 
 from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,6 +22,8 @@ from adaptkit.http import Egress
 from adaptkit.registry import adapter_type, backends, nearest
 
 __all__ = ["FILE_NAME", "Settings", "default_home", "find", "load", "schema"]
+
+T = TypeVar("T")
 
 FILE_NAME = "adaptkit.toml"
 
@@ -34,12 +36,14 @@ class Settings:
         targets: Configuration by target name.
         egress: Where data may go.
         journal: Path or URL of the journal; ``None`` for the one in the home folder.
+        prices: A table of prices that is looked at before adaptkit's own.
         source: The file it came from.
     """
 
     targets: Mapping[str, BackendConfig] = field(default_factory=dict)
     egress: Egress = field(default_factory=Egress)
     journal: str | None = field(default=None, repr=False)
+    prices: Path | None = None
     source: Path | None = None
 
 
@@ -74,19 +78,17 @@ def load(path: Path) -> Settings:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    mistakes = _unknown(document, {"policy", "journal", "targets"}, "table")
-    egress, journal = Egress(), None
-    targets: dict[str, BackendConfig] = {}
-    for read in (_egress, _journal):
+    mistakes = _unknown(document, {"policy", "journal", "prices", "targets"}, "table")
+
+    def read(section: Callable[[Mapping[str, Any], Path], T], otherwise: T) -> T:
         try:
-            value = read(document, path.parent)
+            return section(document, path.parent)
         except ConfigError as error:
             mistakes.append(str(error))
-            continue
-        if isinstance(value, Egress):
-            egress = value
-        else:
-            journal = value
+            return otherwise
+
+    egress, journal, prices = read(_egress, Egress()), read(_journal, None), read(_prices, None)
+    targets: dict[str, BackendConfig] = {}
     tables = document.get("targets", {})
     if not isinstance(tables, dict):
         mistakes.append("targets must be tables: [targets.NAME]")
@@ -98,7 +100,7 @@ def load(path: Path) -> Settings:
             mistakes.extend(str(error).splitlines())
     if mistakes:
         raise ConfigError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
-    return Settings(targets, egress, journal, path)
+    return Settings(targets, egress, journal, prices, path)
 
 
 def _unknown(table: Mapping[str, Any], known: set[str], what: str) -> list[str]:
@@ -143,6 +145,15 @@ def _journal(document: Mapping[str, Any], base: Path) -> str | None:
     return None
 
 
+def _prices(document: Mapping[str, Any], base: Path) -> Path | None:
+    value = _section(document, "prices", {"path"}).get("path")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        raise ConfigError("[prices] path: must be text")
+    return (base / Path(value).expanduser()).absolute()
+
+
 def target(name: str, table: object, *, base: Path | None = None) -> BackendConfig:
     """One target's table to its backend's configuration.
 
@@ -172,7 +183,9 @@ def target(name: str, table: object, *, base: Path | None = None) -> BackendConf
         for mistake in error.errors(include_url=False, include_input=False, include_context=False):
             key = ".".join(map(str, mistake["loc"]))
             if mistake["type"] == "extra_forbidden":
-                lines.append(f"[targets.{name}] {key}: the {backend} backend has no such field.{nearest(key, known)}")
+                said = config_type.instead.get(key)
+                hint = f" {said}" if said else nearest(key, known)
+                lines.append(f"[targets.{name}] {key}: the {backend} backend has no such field.{hint}")
             else:
                 lines.append(f"[targets.{name}] {key}: {mistake['msg']}")
         raise ConfigError("\n".join(lines)) from None
@@ -212,6 +225,13 @@ def schema() -> dict[str, Any]:
                 "properties": {
                     "path": {"type": "string", "description": "SQLite file; not on a network file system."},
                     "url_env": {"type": "string", "description": "Environment variable with a PostgreSQL URL."},
+                },
+            },
+            "prices": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "path": {"type": "string", "description": "Table of prices, looked at before adaptkit's own."},
                 },
             },
             "targets": {"type": "object", "additionalProperties": {"oneOf": tables}},

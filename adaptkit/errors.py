@@ -12,6 +12,7 @@ AdaptkitError
 ├── EgressError (PermissionError)           the policy does not allow this destination
 ├── SpendError (PermissionError)            nobody has agreed to what this costs
 ├── JournalError (OSError)                  the journal cannot be opened or trusted
+├── RetrievalError (OSError)                the index of documents cannot be opened, read or trusted
 ├── ArtifactError (ValueError)              a model, checkpoint or job folder is damaged or unsafe to load
 ├── AnswerError (ValueError)                the model answered, not in the form asked for; carries ``reply``
 ├── BackendError                            the service or worker answered with an error
@@ -68,6 +69,7 @@ __all__ = [
     "PermissionDeniedError",
     "QuotaError",
     "RateLimitError",
+    "RetrievalError",
     "ServiceError",
     "SpendError",
     "SubmissionUncertain",
@@ -146,6 +148,10 @@ class SpendError(AdaptkitError, PermissionError):
 
 class JournalError(AdaptkitError, OSError):
     """The journal cannot be opened, or was written by a newer adaptkit, or lies where it is not safe."""
+
+
+class RetrievalError(AdaptkitError, OSError):
+    """The index of documents cannot be opened or read. It can always be made anew from the documents."""
 
 
 class ArtifactError(AdaptkitError, ValueError):

@@ -78,8 +78,11 @@ def estimate(plan: Plan[Any], data: Dataset, prices: Prices) -> Estimate:
 def hosting_price(config: BackendConfig, prices: Prices) -> Price | None:
     """The price of an hour of the hardware that a configuration names for its deployment, where it is known."""
     settings: dict[str, Any] = dict(config)
-    unit = getattr(settings.get("deploy"), "hardware", None)
-    return None if unit is None else prices.hosting(_names(config), str(settings.get("model") or ""), unit)
+    unit, count = (getattr(settings.get("deploy"), name, None) for name in ("hardware", "count"))
+    price = None if unit is None else prices.hosting(_names(config), str(settings.get("model") or ""), unit)
+    if price is None or count in (None, 1):
+        return price
+    return msgspec.structs.replace(price, usd=price.usd * count, source=f"{price.source}; {count} times that")
 
 
 def _names(config: BackendConfig) -> list[str]:

@@ -165,7 +165,7 @@ def deploy(
         BackendError: the host refused.
     """
     host = deploying_adapter(adapter)
-    price = hosting_price(adapter.config, Prices())
+    price = hosting_price(adapter.config, Prices(adapter.context.prices))
     if not confirmed:
         costs = "at a price that is not known here" if price is None else f"${price.usd:,.2f} an hour and replica"
         source = "" if price is None else f" ({price.source}, {price.date})"

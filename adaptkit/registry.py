@@ -18,14 +18,18 @@ from adaptkit.errors import AdaptkitError, ConfigError, UnknownBackendError
 if TYPE_CHECKING:
     from adaptkit.adapter import Adapter
 
-__all__ = ["GROUP", "Backend", "adapter_type", "backends", "nearest"]
+__all__ = ["GROUP", "Backend", "adapter_type", "backends", "names", "nearest"]
 
 GROUP = "adaptkit.backends"
 
 _BUILT_IN = {
+    "bedrock": "adaptkit.backends.bedrock:BedrockAdapter",
+    "fireworks": "adaptkit.backends.fireworks:FireworksAdapter",
     "lora": "adaptkit.backends.lora:LoraAdapter",
+    "openai": "adaptkit.backends.openai:OpenAIAdapter",
     "prompt": "adaptkit.backends.prompt:PromptAdapter",
     "scripted": "adaptkit.testing.scripted:ScriptedAdapter",
+    "together": "adaptkit.backends.together:TogetherAdapter",
 }
 
 
@@ -72,6 +76,11 @@ def _load(name: str, points: list[EntryPoint]) -> type[Adapter[Any]]:
     if not (isinstance(loaded, type) and issubclass(loaded, Adapter)):
         raise ConfigError(f"backend {name!r} from {_origin(point)}: {point.value} is not an Adapter class")
     return loaded
+
+
+def names() -> list[str]:
+    """Names of all backends; loads none."""
+    return sorted(_found())
 
 
 def adapter_type(name: str) -> type[Adapter[Any]]:

@@ -29,9 +29,10 @@ import msgspec
 
 from adaptkit import shutdown
 from adaptkit.adapter import Adapter, DataFile, Plan, SupportsDeleteData, SupportsFind
+from adaptkit.budget import Budget
 from adaptkit.clearance import cleared
 from adaptkit.data import Dataset
-from adaptkit.errors import AdaptkitError, AdaptkitWarning, BackendError, JournalError, ServiceError
+from adaptkit.errors import AdaptkitError, AdaptkitWarning, BackendError, JournalError, ServiceError, SpendError
 from adaptkit.journal import Journal, Run, Stage
 from adaptkit.paid import PaidRequest
 from adaptkit.process import is_dead, process_name
@@ -44,15 +45,19 @@ __all__ = ["Submission", "identity"]
 
 #: Seconds for which a submitting client holds a run without renewing; another machine takes over after that.
 LEASE = 30.0
+#: The word of an attempt that somebody's budget ended.
+OVER_BUDGET = "over budget"
 
 
 def identity(plan: Plan[Any]) -> str:
     """What makes two submissions the same run: the configuration and the data, as a hex SHA-256.
 
     Defaults are left out, so that spelling one out, or a new field in a later release, does not start a second job;
-    data and other files count by fingerprint, so neither key order nor the path of a file matters.
+    data and other files count by fingerprint, so neither key order nor the path of a file matters. What a model is
+    deployed on says nothing of how it is trained.
     """
-    config = plan.config.model_dump(mode="json", exclude_defaults=True, exclude={"validation", *plan.contents})
+    apart = {"validation", "deploy", *plan.contents}
+    config = plan.config.model_dump(mode="json", exclude_defaults=True, exclude=apart)
     data = {file.purpose: file.data.fingerprint for file in plan.files} | dict(plan.contents)
     what = {"backend": plan.config.backend, "config": config, "data": {**data, "train": plan.fingerprint}}
     return hashlib.sha256(msgspec.json.encode(what, order="deterministic")).hexdigest()
@@ -68,6 +73,7 @@ class Submission:
         journal: Where every stage is committed before it begins.
         clock: Time.
         state_of: Makes the state of an accepted run.
+        budget: US dollars that a new job may cost; ``None`` for whatever it costs.
     """
 
     target: str
@@ -75,6 +81,7 @@ class Submission:
     journal: Journal
     clock: Clock
     state_of: Callable[[Run], JobState]
+    budget: float | None = None
 
     def steps(self, data: Dataset, *, fresh: bool) -> Steps[JobState]:
         """Get or create the run of this configuration and data; returns once the backend has accepted it."""
@@ -90,9 +97,11 @@ class Submission:
                 return state
             # it ended badly since anybody last looked: the journal knows now, so this begins the next attempt
             run, created = yield partial(self._begin, plan, fresh=False)
-        state = yield from self._drive(run, plan)
-        state.reused = not created
-        return state
+        budget = None if self.budget is None else Budget(self.budget, self.adapter, plan, data)
+        while (driven := (yield from self._drive(run, plan, budget))) is None:
+            run, created = yield partial(self._begin, plan, fresh=False)
+        driven.reused = not created
+        return driven
 
     def _begin(self, plan: Plan[Any], *, fresh: bool) -> tuple[Run, bool]:
         return self.journal.begin(
@@ -106,8 +115,8 @@ class Submission:
             now=self.clock.time(),
         )
 
-    def _drive(self, run: Run, plan: Plan[Any]) -> Steps[JobState]:
-        """Take a run from wherever it stands to accepted, alone."""
+    def _drive(self, run: Run, plan: Plan[Any], budget: Budget | None) -> Steps[JobState | None]:
+        """Take a run from wherever it stands to accepted, alone; ``None`` if another call's budget has ended it."""
         owner = f"{secrets.token_hex(4)}@{process_name()}"
         while not (yield lambda: self.journal.lease(run.id, owner, self.clock.time(), LEASE)):
             yield partial(self._evict_dead, run.id)
@@ -117,9 +126,11 @@ class Submission:
                 held: Run = yield partial(self.journal.get, run.id)
                 if held.stage is Stage.ACCEPTED:
                     return self.state_of(held)
+                if held.raw_status == OVER_BUDGET:
+                    return None
                 if held.status.is_terminal:  # refused while this client was waiting for the lease
                     raise BackendError(held.message or "the backend refused the job", backend=self.adapter.backend)
-                return (yield from _Sending(self, held, owner, plan).steps())
+                return (yield from _Sending(self, held, owner, plan, budget).steps())
         finally:
             self.journal.release(run.id, owner)
 
@@ -155,6 +166,7 @@ class _Sending:
     run: Run
     owner: str
     plan: Plan[Any]
+    budget: Budget | None
 
     @property
     def _adapter(self) -> Adapter[Any]:
@@ -168,13 +180,31 @@ class _Sending:
             found = yield from request.recovered()
             if found is not None:
                 return found
-        else:
+        try:
+            yield from self._prepare(uploads, in_doubt=in_doubt)
+        except SpendError as error:
+            if not in_doubt:
+                yield partial(self._over_budget, error)
+            raise
+        yield lambda: shutdown.warn(self._adapter, getattr(self.plan.config, "model", None), self.submission.clock)
+        return (yield from request.steps(in_doubt=in_doubt))
+
+    def _prepare(self, uploads: dict[str, str], *, in_doubt: bool) -> Steps[None]:
+        """All that comes before the paid request: what it may cost, the files, what the host says of them."""
+        is_met = self.budget is None or (yield self.budget.is_met_by_table)
+        if not in_doubt:
             yield partial(self._enter, Stage.UPLOADING)
         for file in self.plan.files:
             uploads[file.purpose] = yield from self._upload(file)
         yield from cleared(self._adapter, self.plan, uploads, self.submission.clock)
-        yield lambda: shutdown.warn(self._adapter, getattr(self.plan.config, "model", None), self.submission.clock)
-        return (yield from request.steps(in_doubt=in_doubt))
+        if self.budget is not None and not is_met:
+            yield from self.budget.ask_host(uploads)
+
+    def _over_budget(self, error: SpendError) -> None:
+        """End the attempt, so that its files count as unused; the next call begins another."""
+        now = self.submission.clock.time()
+        self.submission.journal.observe(self.run.id, Status.FAILED, OVER_BUDGET, str(error), now=now)
+        error.args = (f"{error}{self._left_behind()}",)
 
     def _request(self, uploads: Mapping[str, str]) -> PaidRequest[Snapshot, JobState]:
         adapter = self._adapter

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from adaptkit.adapter import BackendConfig
 from adaptkit.registry import adapter_type
 
-__all__ = ["Field", "Translation", "translate"]
+__all__ = ["Field", "Translation", "toml_table", "translate"]
 
 Verdict = Literal["carried", "renamed", "decide", "impossible"]
 
@@ -27,12 +27,15 @@ SAME: tuple[frozenset[str], ...] = (
     frozenset({"max_length", "max_seq_length", "max_context_length", "context_length"}),
     frozenset({"warmup_steps", "learning_rate_warmup_steps"}),
     frozenset({"beta", "dpo_beta"}),
+    frozenset({"gradient_accumulation", "gradient_accumulation_steps"}),
+    frozenset({"warmup", "warmup_ratio"}),
 )
 #: Fields that look alike and are not: no value of one says anything of the other.
 NEVER: tuple[frozenset[str], ...] = (frozenset({"learning_rate", "learning_rate_multiplier"}),)
 #: Fields that say where the host is and who asks: they are the new host's own.
 _OF_THE_HOST = frozenset(
     {"backend", "profile", "base_url", "api_key_env", "account", "region", "endpoint_url", "role_arn", "bucket"}
+    | {"aws_profile", "bucket_owner", "endpoints", "prefix", "storage"}
 )
 
 
@@ -64,9 +67,14 @@ class Translation:
 
     def toml(self, name: str) -> str:
         """The target's table as TOML; what is to be decided stands in it as a comment."""
-        lines = [f"[targets.{name}]", *(f"{key} = {_toml(value)}" for key, value in self.table.items())]
-        lines += [f"# {field.becomes} = …   {field.why}" for field in self.fields if field.verdict == "decide"]
-        return "\n".join(lines) + "\n"
+        undecided = [field for field in self.fields if field.verdict == "decide"]
+        return toml_table(name, self.table) + "".join(f"# {field.becomes} = …   {field.why}\n" for field in undecided)
+
+
+def toml_table(name: str, table: Mapping[str, Any]) -> str:
+    """A target's table as TOML; values that are ``None`` are left out."""
+    given = (f"{key} = {_toml(value)}\n" for key, value in table.items() if value is not None)
+    return f"[targets.{name}]\n{''.join(given)}"
 
 
 def translate(config: BackendConfig, backend: str) -> Translation:

@@ -1,6 +1,13 @@
 """Sphinx builds this: `nox -s docs`. Warnings are errors, so a broken link or reference does not pass."""
 
+import sys
+from pathlib import Path
+
 from adaptkit import __version__
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from powers import MARK, matrix
 
 project = "adaptkit"
 author = "the adaptkit authors"
@@ -47,6 +54,13 @@ def _markdown_blocks(app, what, name, obj, options, lines):  # noqa: ARG001 - Sp
     lines[:] = shown
 
 
+def _powers(app, docname, source):  # noqa: ARG001 - Sphinx's signature
+    """Write the table of powers where a page has its mark."""
+    if MARK in source[0]:
+        source[0] = source[0].replace(MARK, matrix())
+
+
 def setup(app):
     """Sphinx's hook."""
+    app.connect("source-read", _powers)
     app.connect("autodoc-process-docstring", _markdown_blocks, priority=100)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import httpx2
@@ -16,6 +16,7 @@ from adaptkit.http import key_from, raise_for, translating
 
 __all__ = ["Rest", "account_of", "segment"]
 
+_PIECE = 1 << 20
 _MOST_PAGES = 1000  # a list that says for ever that there is more
 
 
@@ -33,7 +34,12 @@ class Rest:
         self._http, self._url, self._key_env, self._backend = http, base_url, api_key_env, backend
 
     def send(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+        private: Iterable[str] = (),
     ) -> dict[str, Any]:
         """One request.
 
@@ -42,6 +48,7 @@ class Rest:
             path: Path from its first slash; build it with `segment`, so that no id leads elsewhere.
             body: Sent as JSON.
             query: Parameters; those that are ``None`` are left out.
+            private: Texts of the body that must not come back in an error, such as another service's key.
 
         Returns:
             The JSON object of the answer; empty where the answer is.
@@ -51,7 +58,7 @@ class Rest:
                 the request may have been carried out.
             ConfigError: the key is not in the environment.
         """
-        response = self._send(method, path, body, query)
+        response = self._send(method, path, body, query, private)
         if not response.content.strip():
             return {}
         try:
@@ -61,17 +68,74 @@ class Rest:
             message = f"{method} {self._url}{path} answered with {kind} that is no JSON object"
             raise ServiceError(message, backend=self._backend, status_code=response.status_code) from None
 
-    def put_file(self, url: str, file: Path, headers: Mapping[str, str]) -> httpx2.Response:
+    def put_file(self, url: str, file: Path, headers: Mapping[str, str], part: range | None = None) -> httpx2.Response:
         """Send a file to an address that the service gave, without the key: it may lie at another host.
+
+        Args:
+            url: The address.
+            file: The file.
+            headers: What the service wants to be sent with it.
+            part: Positions of the bytes to send; ``None`` for all.
 
         Raises:
             BackendError, EgressError: by the table of `adaptkit.http`, and by the policy.
         """
+        part = range(file.stat().st_size) if part is None else part
         with translating(self._backend), file.open("rb") as content:
-            size = {"Content-Length": str(file.stat().st_size)}
-            response = self._http.put(url, content=content, headers={**size, **headers})
+            size = {"Content-Length": str(len(part))}
+            response = self._http.put(url, content=_pieces(content, part), headers={**size, **headers})
         raise_for(response, self._backend)
         return response
+
+    def read_file(self, url: str) -> Iterator[bytes]:
+        """The content of an address that the service gave, as it comes, asked for without the key.
+
+        Raises:
+            BackendError, EgressError: as for `put_file`; one that breaks off is a `ServiceError`.
+        """
+        with translating(self._backend), self._http.stream("GET", url) as response:
+            if not response.is_success:
+                response.read()
+                raise_for(response, self._backend)
+            yield from response.iter_bytes()
+
+    def post(
+        self, path: str, *, form: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+    ) -> httpx2.Response:
+        """Post a form or JSON; the answer is given as it is, a redirect or a refusal too, for the caller to judge.
+
+        Raises:
+            BackendError: no answer came, by the table of `adaptkit.http`.
+            ConfigError: the key is not in the environment.
+        """
+        parts = None if form is None else {name: (None, value.encode()) for name, value in form.items()}
+        with translating(self._backend):
+            return self._http.post(f"{self._url}{path}", files=parts, json=body, headers=self._headers())
+
+    def content(self, path: str, query: Mapping[str, Any], elsewhere: Callable[[str], str]) -> Iterator[bytes]:
+        """The content of a path as it comes, from where the service keeps it.
+
+        Args:
+            path: As for `send`.
+            query: Parameters.
+            elsewhere: Told the address that the service points to; gives it back, or refuses it. The key does not go
+                there.
+
+        Raises:
+            BackendError, EgressError: as for `read_file`.
+        """
+        with (
+            translating(self._backend),
+            self._http.stream("GET", f"{self._url}{path}", params=dict(query), headers=self._headers()) as response,
+        ):
+            if response.is_success:
+                yield from response.iter_bytes()
+                return
+            response.read()
+            location = response.headers.get("location") if 300 <= response.status_code < 400 else None
+            if location is None:
+                raise_for(response, self._backend)
+        yield from self.read_file(elsewhere(location or ""))
 
     def pages(self, path: str, query: Mapping[str, Any], token: str, parameter: str) -> Iterator[dict[str, Any]]:
         """The answers of a list, page by page, while they name a next one.
@@ -91,10 +155,18 @@ class Rest:
                 return
         raise ServiceError(f"the list {self._url}{path} has no end", backend=self._backend)
 
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {key_from(self._key_env, f'the {self._backend} backend')}"}
+
     def _send(
-        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, Any] | None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        query: Mapping[str, Any] | None,
+        private: Iterable[str],
     ) -> httpx2.Response:
-        headers = {"Authorization": f"Bearer {key_from(self._key_env, f'the {self._backend} backend')}"}
+        headers = self._headers()
         given = {name: value for name, value in (query or {}).items() if value is not None}
         content = None if body is None else msgspec.json.encode(body)
         if content is not None:
@@ -103,8 +175,16 @@ class Rest:
             response = self._http.request(
                 method, f"{self._url}{path}", content=content, params=given or None, headers=headers
             )
-        raise_for(response, self._backend)
+        raise_for(response, self._backend, private)
         return response
+
+
+def _pieces(content: IO[bytes], part: range) -> Iterator[bytes]:
+    content.seek(part.start)
+    left = len(part)
+    while left and (piece := content.read(min(left, _PIECE))):
+        left -= len(piece)
+        yield piece
 
 
 def segment(value: str) -> str:

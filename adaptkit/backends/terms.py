@@ -1,14 +1,16 @@
-"""What is asked of a host and what it grants: refused before anything is sent, compared after it answered."""
+"""What is asked of a host and what it grants: refused before anything is sent, compared after it answered, or gone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
-from adaptkit.errors import UnsupportedError
+from adaptkit.errors import BackendRetiredError, NotFoundError, UnsupportedError
 
-__all__ = ["differences", "refuse"]
+__all__ = ["differences", "refuse", "retiring"]
 
 
 def refuse(backend: str, problems: Sequence[str]) -> None:
@@ -39,6 +41,31 @@ def differences(asked: Mapping[str, Any], told: Mapping[str, Any], host: str) ->
         for name, wanted in asked.items()
         if wanted is not None and told.get(name) is not None and not _same(wanted, told[name])
     )
+
+
+@contextmanager
+def retiring(host: str, backend: str) -> Iterator[None]:
+    """Where a request that names nothing of the account is answered with 410, the service itself is gone.
+
+    Args:
+        host: Whose service it is.
+        backend: Name of the backend.
+
+    Raises:
+        BackendRetiredError: it is; since today at the latest, as the answer names no day.
+    """
+    try:
+        yield
+    except NotFoundError as error:
+        if error.status_code != 410:
+            raise
+        raise BackendRetiredError(
+            f"{host} takes no new jobs here: {error.message}.",
+            since=datetime.now(UTC).date().isoformat(),
+            replacement="another backend (adaptkit translate)",
+            backend=backend,
+            status_code=410,
+        ) from error
 
 
 def _same(wanted: Any, said: Any) -> bool:

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 from adaptkit.backends.base_model import tensor_sizes
 from adaptkit.durable import sync
-from adaptkit.errors import AdaptkitWarning, ArtifactError, ServiceError
+from adaptkit.errors import AdaptkitWarning, ArtifactError, MissingDependencyError, ServiceError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -32,6 +32,8 @@ __all__ = ["Arrival", "arriving"]
 #: Endings of files that can run code when they are loaded.
 UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py")
 _PIECE = 1 << 20
+#: The four bytes that a zstd frame begins with (RFC 8878).
+_ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class Arrival:
@@ -78,16 +80,17 @@ class Arrival:
 
         Raises:
             ArtifactError: it is no archive, is cut short, or holds what is no plain file; and as for `file`.
+            MissingDependencyError: it is pressed with zstd, and nothing here reads that.
         """
         try:
-            with tarfile.open(fileobj=io.BufferedReader(_Pieces(pieces), _PIECE), mode="r|*") as archive:
+            with tarfile.open(fileobj=_unpressed(_stream(pieces), self._backend), mode="r|*") as archive:
                 for member in archive:
                     content = archive.extractfile(member) if member.isfile() else None
                     if content is not None:
                         self.file(member.name.removeprefix("./"), _read(content), size=member.size)
                     elif not member.isdir():
                         raise ArtifactError(f"the archive holds {member.name[:200]!r}, which is no plain file; refused")
-        except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+        except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, _Broken) as error:
             raise ArtifactError(f"what came is no complete tar archive: {error}. Download it again.") from error
 
     def _place(self, name: str) -> Path:
@@ -140,6 +143,34 @@ def _left_out(arrival: Arrival) -> str:
 def _read(content: IO[bytes]) -> Iterator[bytes]:
     while piece := content.read(_PIECE):
         yield piece
+
+
+class _Broken(Exception):
+    """What was to be unpressed with zstd is damaged."""
+
+
+def _stream(pieces: Iterable[bytes]) -> io.BufferedReader:
+    return io.BufferedReader(_Pieces(pieces), _PIECE)
+
+
+def _unpressed(stream: io.BufferedReader, backend: str) -> io.BufferedReader:
+    """A stream without zstd, which `tarfile` reads from Python 3.14 on; any other as it is."""
+    if stream.peek(len(_ZSTD))[: len(_ZSTD)] != _ZSTD:
+        return stream
+    try:
+        import zstandard  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise MissingDependencyError(f"weights of the {backend} backend", "zstandard", "together") from None
+
+    def plain() -> Iterator[bytes]:
+        reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+        try:
+            while piece := reader.read(_PIECE):
+                yield piece
+        except zstandard.ZstdError as error:
+            raise _Broken(str(error)) from error
+
+    return _stream(plain())
 
 
 class _Pieces(io.RawIOBase):

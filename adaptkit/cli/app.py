@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +12,11 @@ from adaptkit import __version__, config, registry
 from adaptkit.adapter import ChatOptions
 from adaptkit.cli import doctor as examination
 from adaptkit.cli import show
+from adaptkit.cli.arguments import Data, ModelText, Ref, Seconds, Target
 from adaptkit.cli.chat import one_answer, talk
 from adaptkit.cli.exits import MEANING, Exit
 from adaptkit.cli.follow import documents, follow, screen
+from adaptkit.cli.hosts import hosts
 from adaptkit.cli.quickstart import quickstart as run_quickstart
 from adaptkit.cli.references import find_job, find_model, model_of
 from adaptkit.cli.report import report_document, show_report
@@ -60,23 +61,6 @@ def _top(
     pass
 
 
-def _complete_target(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of targets for the shell; a file that cannot be read completes nothing."""
-    named = ctx.params.get("config")
-    found = Path(named) if named else config.find()
-    try:
-        targets = tomllib.loads(found.read_text(encoding="utf-8")).get("targets", {}) if found else {}
-    except (OSError, ValueError):
-        return []
-    return [name for name in targets if name.startswith(incomplete)]
-
-
-Target = Annotated[str, typer.Argument(help="A target of adaptkit.toml.", autocompletion=_complete_target)]
-Data = Annotated[list[str], typer.Argument(help="JSONL (also .gz) or Parquet files, or globs in quotes.")]
-Ref = Annotated[str, typer.Argument(help="A job: its reference, its id, or last.", metavar="REF")]
-Seconds = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most; the job runs on.")]
-
-
 @verb(app)
 def quickstart(
     session: Session,
@@ -118,15 +102,19 @@ def submit(
     session: Session,
     target: Target,
     data: Data,
+    *,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job until it has ended.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="A new attempt even if this run is there already.")] = False,
+    budget: Annotated[
+        float | None, typer.Option(min=0, metavar="USD", help="Refuse what costs more, or costs nobody knows what.")
+    ] = None,
 ) -> Exit:
     """Start a job, or find it if it was started before.
 
     Prints the job's reference once the backend has accepted it. The same target and data never start twice.
     """
     session.on_interrupt = "interrupted; nothing is lost: the same submit goes on where this one stopped"
-    job = session.client.submit(target, Dataset.open(*data), fresh=fresh)
+    job = session.client.submit(target, Dataset.open(*data), fresh=fresh, budget=budget)
     session.note("this run is there already, nothing was started" if job.reused else "accepted; it runs on its own")
     session.line(show.job_document(job) | {"reused": job.reused}, job.ref)
     return _follow(session, job, quietly=True) if wait else Exit.OK
@@ -225,7 +213,7 @@ def schema(session: Session) -> None:
 @verb(app)
 def export(
     session: Session,
-    ref: Annotated[str, typer.Argument(metavar="MODEL", help="A job or model, or last.")],
+    ref: ModelText,
     format: Annotated[str, typer.Argument(help="Such as merged, gguf or ollama.")],  # noqa: A002 - the field's term
     path: Annotated[Path, typer.Argument(help="A folder that is not there yet, or is empty.")],
     timeout: Seconds = None,
@@ -233,6 +221,9 @@ def export(
     """Write a model for another program to serve."""
     written = find_model(session, ref, timeout).export(format, path)
     session.line({"format": format, "path": str(written)}, written)
+
+
+app.add_typer(hosts)
 
 
 def _follow(session: Session, job: Job, *, quietly: bool = False) -> Exit:

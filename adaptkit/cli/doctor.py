@@ -28,7 +28,7 @@ from adaptkit.machine import this_machine
 __all__ = ["BackendState", "backend_document", "backends", "examine"]
 
 #: The extra that a built-in backend runs on. The prompt backend needs one only for a model on this machine.
-_EXTRA_OF = {"lora": "local"}
+_EXTRA_OF = {"bedrock": "bedrock", "lora": "local", "openai": "openai"}
 #: A kit for tests: it works by name like any other, and is no way to fit a model.
 _FOR_TESTS = {"scripted"}
 #: Bytes of free disk below which a job may not end.

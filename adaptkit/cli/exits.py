@@ -10,11 +10,13 @@ from adaptkit.errors import (
     BackendError,
     ConfigError,
     DataError,
+    DeploymentTimeout,
     EgressError,
     JobCancelled,
     JobFailed,
     JobTimeout,
     JournalError,
+    SpendError,
     SubmissionUncertain,
     UnsupportedError,
 )
@@ -38,17 +40,18 @@ class Exit(IntEnum):
 MEANING: dict[Exit, str] = {
     Exit.OK: "done",
     Exit.JOB: "the job failed or was cancelled",
-    Exit.USAGE: "the command line, the configuration or the policy does not allow it",
+    Exit.USAGE: "the command line, configuration, policy or budget does not allow it",
     Exit.DATA: "the data has problems",
     Exit.BACKEND: "the backend, a service, the journal or this machine is at fault",
     Exit.UNCERTAIN: "a paid request may or may not have run; nothing was sent twice",
-    Exit.TIMEOUT: "the waiting timed out; the job runs on",
+    Exit.TIMEOUT: "the waiting timed out; the job, or deployment, runs on",
     Exit.INTERRUPTED: "Ctrl-C; the job runs on",
 }
 
 #: The first that fits.
 _CODES: tuple[tuple[type[AdaptkitError], Exit], ...] = (
     (JobTimeout, Exit.TIMEOUT),
+    (DeploymentTimeout, Exit.TIMEOUT),
     (JobFailed, Exit.JOB),
     (JobCancelled, Exit.JOB),
     (SubmissionUncertain, Exit.UNCERTAIN),
@@ -56,6 +59,7 @@ _CODES: tuple[tuple[type[AdaptkitError], Exit], ...] = (
     (ConfigError, Exit.USAGE),
     (UnsupportedError, Exit.USAGE),
     (EgressError, Exit.USAGE),
+    (SpendError, Exit.USAGE),
     (BackendError, Exit.BACKEND),
     (JournalError, Exit.BACKEND),
     (ArtifactError, Exit.BACKEND),

@@ -1,4 +1,4 @@
-"""What people may type where a job or a model is wanted: a whole reference, a job's id, or ``last``."""
+"""What people may type where a job, a model, a target or a deployment is wanted."""
 
 from __future__ import annotations
 
@@ -6,17 +6,52 @@ from pathlib import Path
 
 import msgspec
 
+from adaptkit.adapter import BackendConfig
 from adaptkit.cli.session import Session
 from adaptkit.client import Client
+from adaptkit.deployment import Deployment
 from adaptkit.errors import ConfigError
 from adaptkit.job import Job
 from adaptkit.model import Model
 from adaptkit.registry import nearest
 from adaptkit.types import JobRef, ModelRef
 
-__all__ = ["find_job", "find_model", "model_of"]
+__all__ = ["find_config", "find_deployment", "find_job", "find_model", "model_of"]
 
 LAST = "last"
+
+
+def find_config(client: Client, name: str) -> BackendConfig:
+    """The configuration of a target.
+
+    Raises:
+        ConfigError: there is no such target.
+    """
+    if name not in client.targets:
+        known = ", ".join(client.targets) or "none"
+        raise ConfigError(f"there is no target {name!r}.{nearest(name, client.targets)} Targets: {known}")
+    return client.targets[name]
+
+
+def find_deployment(client: Client, text: str) -> Deployment:
+    """The deployment that a reference, the host's id or the tag of its request names.
+
+    Raises:
+        ConfigError: there is no such deployment.
+    """
+    text = text.strip()
+    if text.startswith("{"):
+        return client.deployment(text)
+    known = client.deployments()
+    for running in known:
+        if text in (running.id, running.snapshot.tag):
+            return running
+    close = nearest(text, [running.id for running in known])
+    raise ConfigError(
+        f"the journal in {client.home} knows of no deployment {text!r} that may cost money.{close} "
+        "adaptkit deployments lists those it knows; one of another machine is found by its whole reference, one line "
+        "of JSON in quotes"
+    )
 
 
 def find_job(client: Client, text: str) -> Job:

@@ -32,6 +32,8 @@ class DataRules(msgspec.Struct, frozen=True, kw_only=True):
         needs_answer: Whether conversations must end with the answer to learn. Reinforcement learning wants none.
         record_rules: Further rules; each yields what is wrong with one record. Rows are looked at one by one then,
             which takes about ten times as long.
+        rich_rules: The same for what only rows with more than plain turns of text can break, such as images: blocks of
+            plain rows are not looked at for them.
     """
 
     kinds: frozenset[str] = frozenset({"chat", "preference", "completion", "text"})
@@ -41,6 +43,7 @@ class DataRules(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int | None = None
     needs_answer: bool = True
     record_rules: tuple[Callable[[Record], Iterable[Finding]], ...] = ()
+    rich_rules: tuple[Callable[[Record], Iterable[Finding]], ...] = ()
 
 
 class Report(msgspec.Struct, frozen=True):

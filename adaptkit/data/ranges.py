@@ -67,7 +67,7 @@ def worth_it(sources: tuple[Source, ...], rules: DataRules) -> bool:
     plain = all(isinstance(source, JsonLines) and not source.compressed for source in sources)
     return (
         plain
-        and not rules.record_rules
+        and not (rules.record_rules or rules.rich_rules)
         and _cores() >= _PROCESSES
         and bool(sys.executable)
         and sum(source.state()[0] for source in sources) >= _LARGE

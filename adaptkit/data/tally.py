@@ -213,7 +213,8 @@ class Tally:
         found = list(common_findings(record, needs_answer=self._rules.needs_answer))
         if record.kind in self._rules.kinds:  # else one problem of the whole data says so
             found += unwritable(record, self._format)
-            found += [finding for rule in self._rules.record_rules for finding in rule(record)]
+            rules = self._rules.record_rules + self._rules.rich_rules
+            found += [finding for rule in rules for finding in rule(record)]
         return found
 
     def _count(self, record: Record) -> None:

@@ -21,9 +21,9 @@ from adaptkit.journal.schema import VERSION_TABLE, prepare_schema
 from adaptkit.journal.shared import Shared
 from adaptkit.journal.sql import SqlJournal
 
-__all__ = ["open_postgres"]
+__all__ = ["Connection", "connect", "open_postgres", "reason"]
 
-_Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 _DEFAULTS = {"connect_timeout": 10, "keepalives_idle": 30, "application_name": "adaptkit"}
 # A process that hangs inside a transaction, or a machine that vanished, must not hold the others up for ever.
 _SETTINGS = ("SET lock_timeout = '30s'", "SET idle_in_transaction_session_timeout = '60s'")
@@ -37,15 +37,13 @@ def open_postgres(url: str) -> Journal:
         JournalError: see `adaptkit.journal.open_journal`.
     """
 
-    def connect() -> _Connection:
-        # What a URL says wins over the defaults. No prepared statements: a pooler may hand out another session.
-        parts: dict[str, Any] = {**_DEFAULTS, **conninfo_to_dict(url), "client_encoding": "UTF8"}
-        connection = psycopg.connect(**parts, autocommit=True, prepare_threshold=None)
+    def opened() -> Connection:
+        connection = connect(url)
         for setting in _SETTINGS:
             connection.execute(setting)
         return connection
 
-    database = _Postgres(Shared(connect))
+    database = _Postgres(Shared(opened))
     try:
         with database.transaction() as execute:
             execute("SELECT pg_advisory_xact_lock(?)", (_SCHEMA_LOCK,))
@@ -57,12 +55,19 @@ def open_postgres(url: str) -> Journal:
     return SqlJournal(database)
 
 
+def connect(url: str) -> Connection:
+    """A connection to a database. What a URL says wins over the defaults."""
+    parts: dict[str, Any] = {**_DEFAULTS, **conninfo_to_dict(url), "client_encoding": "UTF8"}
+    # no prepared statements: a pooler may hand out another session
+    return psycopg.connect(**parts, autocommit=True, prepare_threshold=None)
+
+
 class _Postgres:
     """The `Database` behind a connection."""
 
     row_lock = " FOR UPDATE"
 
-    def __init__(self, shared: Shared[_Connection]) -> None:
+    def __init__(self, shared: Shared[Connection]) -> None:
         self._shared = shared
 
     @contextmanager
@@ -86,8 +91,8 @@ class _Postgres:
         self._shared.close()
 
     def _resilient(
-        self, connection: _Connection, statement: str, parameters: Sequence[object]
-    ) -> tuple[_Connection, psycopg.Cursor[tuple[Any, ...]]]:
+        self, connection: Connection, statement: str, parameters: Sequence[object]
+    ) -> tuple[Connection, psycopg.Cursor[tuple[Any, ...]]]:
         """Run what changes nothing, once more on a new connection if the old one turns out to be dropped."""
         try:
             return connection, _execute(connection, statement, parameters)
@@ -98,7 +103,7 @@ class _Postgres:
         return connection, _execute(connection, statement, parameters)
 
 
-def _execute(connection: _Connection, statement: str, parameters: Sequence[object]) -> psycopg.Cursor[tuple[Any, ...]]:
+def _execute(connection: Connection, statement: str, parameters: Sequence[object]) -> psycopg.Cursor[tuple[Any, ...]]:
     return connection.execute(statement.replace("?", "%s").encode(), parameters)
 
 
@@ -113,12 +118,12 @@ def _said_clearly() -> Iterator[None]:
     except psycopg.Error as error:
         # No cause: psycopg's errors hold the connection, and that the password.
         raise JournalError(
-            f"the PostgreSQL journal cannot be used: {_reason(error)}. See that the server runs, that the URL names "
+            f"the PostgreSQL journal cannot be used: {reason(error)}. See that the server runs, that the URL names "
             f"it, and that the role may use the database; what was committed is safe"
         ) from None
 
 
-def _reason(error: psycopg.Error) -> str:
+def reason(error: psycopg.Error) -> str:
     """What the server or libpq said, without anything that it quotes: that could be a piece of the URL."""
     said = (error.diag.message_primary or str(error)).rpartition("failed: ")[2]
     first = re.sub(r"""["'].*["']""", '"…"', said.strip().partition("\n")[0]) or "it gave no reason"

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from adaptkit.errors import JournalError
-from adaptkit.types import DeploymentSnapshot, DeploymentStatus, Status
+from adaptkit.types import DeploymentSnapshot, DeploymentStatus, Snapshot, Status
 
 __all__ = [
     "NEXT_STAGES",
@@ -61,8 +61,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     ``id`` is a ULID (26 characters); ``identity`` the hash of the resolved config and the data; ``attempt`` counts
     from 1 within the identity; ``tag`` is 26 random lower-case letters and digits that the submission carries, so that
     its job can be found again; ``account`` the fingerprint of key and endpoint; ``config`` the resolved config as JSON
-    without secrets; ``fingerprint`` that of the data. Times are Unix seconds; ``updated_at`` is that of the last
-    change. ``uncertain`` says that a paid request's answer was lost and that no job of this tag was found.
+    without secrets; ``fingerprint`` that of the data, empty where a job was adopted and its data never seen. Times are
+    Unix seconds; ``updated_at`` is that of the last change. ``uncertain`` says that a paid request's answer was lost
+    and that no job of this tag was found.
     """
 
     id: str
@@ -85,7 +86,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was uploaded: ``file_id`` is the service's, ``run_id`` a run that it was uploaded for."""
+    """A file that was uploaded: ``file_id`` is the service's, ``run_id`` a run that it was uploaded for.
+
+    ``sha256`` is ``file:`` and the service's id where a job was adopted and the bytes were never seen.
+    """
 
     sha256: str
     account: str
@@ -126,8 +130,8 @@ class DeploymentRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """One line of an audit trail.
 
-    ``at`` is Unix time; ``what`` is ``begun``, ``leased``, the name of a stage, ``accepted``, ``observed`` or
-    ``noted``, and for a deployment ``requested`` or ``observed``; ``detail`` holds ids and states, and of what was
+    ``at`` is Unix time; ``what`` is ``begun``, ``leased``, the name of a stage, ``accepted``, ``adopted``, ``observed``
+    or ``noted``, and for a deployment ``requested`` or ``observed``; ``detail`` holds ids and states, and of what was
     noted the sentence; never data, messages or secrets.
     """
 
@@ -259,6 +263,24 @@ class Journal(Protocol):
             JournalError: the run already has another job.
         """
 
+    def adopt(
+        self,
+        *,
+        identity: str,
+        target: str,
+        backend: str,
+        account: str,
+        config: str,
+        heard: Snapshot,
+        created_at: float,
+        now: float,
+    ) -> Run:
+        """Get or create the accepted run of a job that was not submitted from here; ``created_at`` is the job's.
+
+        Returns:
+            The run of this ``identity``: of any number of callers at once one makes it, and all get it.
+        """
+
     def observe(self, run_id: str, status: Status, raw_status: str, message: str | None, now: float) -> Run:
         """Record what a poll said, unless the run has ended: a terminal status is never left.
 
@@ -293,6 +315,9 @@ class Journal(Protocol):
 
     def use_upload(self, run_id: str, sha256: str, account: str, purpose: str) -> None:
         """Remember that a run uses an upload."""
+
+    def adopt_upload(self, run_id: str, account: str, purpose: str, file_id: str, now: float) -> None:
+        """Remember that a run uses a file by its id alone: the upload that is known, or one whose bytes are not."""
 
     def uploads_of(self, run_id: str) -> list[Upload]:
         """The files that a run uses, as far as they are known to be there."""

@@ -21,15 +21,21 @@ class _Closable(Protocol):
 C = TypeVar("C", bound=_Closable)
 
 
+def _journal_closed() -> Exception:
+    return JournalError("this journal has been closed: open it again to go on")
+
+
 class Shared(Generic[C]):
     """Lends a connection to one thread at a time; connects when it is first needed.
 
     Args:
         connect: Makes a connection that any thread may use.
+        closed: Makes the error for whoever comes after `close`.
     """
 
-    def __init__(self, connect: Callable[[], C]) -> None:
+    def __init__(self, connect: Callable[[], C], closed: Callable[[], Exception] = _journal_closed) -> None:
         self._connect = connect
+        self._closed_error = closed
         self._closed = False
         self._lock = threading.Lock()
         self._connection: C | None = None
@@ -40,11 +46,11 @@ class Shared(Generic[C]):
         """The connection, for this thread alone until the block ends.
 
         Raises:
-            JournalError: the journal was closed.
+            JournalError: the journal was closed; another error where ``closed`` makes one.
         """
         with self._lock:
             if self._closed:
-                raise JournalError("this journal has been closed: open it again to go on")
+                raise self._closed_error()
             if self._connection is None:
                 self._connection = self._connect()
             yield self._connection

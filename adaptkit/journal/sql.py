@@ -15,7 +15,7 @@ from adaptkit.errors import JournalError
 from adaptkit.journal.database import Database, Execute, audit, decoded, new_tag, storable, ulid
 from adaptkit.journal.deployments import SqlDeployments
 from adaptkit.journal.protocol import NEXT_STAGES, LeaseLost, Run, Stage, Transition, Upload
-from adaptkit.types import Status
+from adaptkit.types import Snapshot, Status
 
 __all__ = ["SqlJournal"]
 
@@ -36,6 +36,14 @@ _SELECT_UPLOAD = (
     "SELECT upload.sha256, upload.account, upload.purpose, upload.file_id, upload.at, run.id, run.status "
     "FROM adaptkit_upload upload "
     "JOIN adaptkit_run_upload used USING (sha256, account, purpose) JOIN adaptkit_run run ON run.id = used.run_id"
+)
+_RECORD_UPLOAD = (
+    "INSERT INTO adaptkit_upload (sha256, account, purpose, file_id, at) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (sha256, account, purpose) DO UPDATE SET file_id = excluded.file_id, at = excluded.at"
+)
+_USE_UPLOAD = (
+    "INSERT INTO adaptkit_run_upload (run_id, sha256, account, purpose) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (run_id, sha256, account, purpose) DO NOTHING"
 )
 _NO_LIMIT = 2**63 - 1
 
@@ -147,6 +155,45 @@ class SqlJournal:
             accepted = msgspec.structs.replace(run, **heard)
             return _save(execute, accepted, "accepted", f"job {job_id}, {accepted.status} ({accepted.raw_status})")
 
+    def adopt(
+        self,
+        *,
+        identity: str,
+        target: str,
+        backend: str,
+        account: str,
+        config: str,
+        heard: Snapshot,
+        created_at: float,
+        now: float,
+    ) -> Run:
+        """Get or create the accepted run of a job that was not submitted from here."""
+        run = Run(
+            id=ulid(now),
+            identity=identity,
+            attempt=1,
+            tag=new_tag(),
+            target=target,
+            backend=backend,
+            account=account,
+            config=config,
+            fingerprint="",
+            stage=Stage.ACCEPTED,
+            status=heard.status,
+            raw_status=storable(heard.raw_status),
+            job_id=heard.job_id,
+            message=None if heard.message is None else storable(heard.message),
+            created_at=created_at,
+            updated_at=now,
+        )
+        with self._database.transaction() as execute:
+            execute(_INSERT_RUN, tuple(msgspec.to_builtins(run).values()))
+            (row,) = execute(f"{_SELECT_RUN} WHERE identity = ? AND attempt = 1", (identity,))
+            known = _run(row)
+            if known.id == run.id:
+                audit(execute, run.id, now, "adopted", f"job {run.job_id}, {run.status} ({run.raw_status})")
+            return known
+
     def observe(self, run_id: str, status: Status, raw_status: str, message: str | None, now: float) -> Run:
         """Record what a poll said, unless the run has ended or nothing is new; what now stands."""
         message = None if message is None else storable(message)
@@ -195,11 +242,7 @@ class SqlJournal:
     def record_upload(self, sha256: str, account: str, purpose: str, file_id: str, now: float) -> None:
         """Remember an upload; a later one of the same bytes replaces it."""
         with self._database.transaction() as execute:
-            execute(
-                "INSERT INTO adaptkit_upload (sha256, account, purpose, file_id, at) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (sha256, account, purpose) DO UPDATE SET file_id = excluded.file_id, at = excluded.at",
-                (sha256, account, purpose, file_id, now),
-            )
+            execute(_RECORD_UPLOAD, (sha256, account, purpose, file_id, now))
 
     def forget_upload(self, sha256: str, account: str, purpose: str) -> None:
         """Forget an upload whose file is gone."""
@@ -213,11 +256,16 @@ class SqlJournal:
     def use_upload(self, run_id: str, sha256: str, account: str, purpose: str) -> None:
         """Remember that a run uses an upload."""
         with self._database.transaction() as execute:
-            execute(
-                "INSERT INTO adaptkit_run_upload (run_id, sha256, account, purpose) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (run_id, sha256, account, purpose) DO NOTHING",
-                (run_id, sha256, account, purpose),
-            )
+            execute(_USE_UPLOAD, (run_id, sha256, account, purpose))
+
+    def adopt_upload(self, run_id: str, account: str, purpose: str, file_id: str, now: float) -> None:
+        """Remember that a run uses a file by its id alone."""
+        known = "SELECT sha256, purpose FROM adaptkit_upload WHERE account = ? AND file_id = ?"
+        with self._database.transaction() as execute:
+            if not execute(known, (account, file_id)):
+                execute(_RECORD_UPLOAD, (f"file:{file_id}", account, purpose, file_id, now))
+            for sha256, called in execute(known, (account, file_id)):  # by each key that it goes under
+                execute(_USE_UPLOAD, (run_id, sha256, account, called))
 
     def uploads_of(self, run_id: str) -> list[Upload]:
         """The files that a run uses."""

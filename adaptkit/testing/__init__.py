@@ -1,8 +1,9 @@
 """For testing: your lifecycle code with no key, network or waiting, and your backend against the contract.
 
 `ScriptedConfig` is the configuration of a fake remote service that does what you tell it, `ScriptedService` that
-service seen from outside, `FakeClock` time that passes at once. `FakeAnthropic` and its like are fakes of services,
-over real sockets; each is loaded when it is asked for. The contract that every backend keeps is in
+service seen from outside, `FakeClock` time that passes at once. `FakeOpenAI` and its like are fakes of hosts,
+`FakeAnthropic` and its like of services that answer, over real sockets; each is loaded when it is asked for. The
+contract that every backend keeps is in
 `adaptkit.testing.contract`.
 
 ```python
@@ -24,14 +25,22 @@ from adaptkit.testing.service import FaultName, RequestKind, ScriptedService
 
 if TYPE_CHECKING:
     from adaptkit.testing.anthropic import FakeAnthropic
+    from adaptkit.testing.bedrock import FakeBedrock
+    from adaptkit.testing.fireworks import FakeFireworks
     from adaptkit.testing.mistral_chat import FakeMistral
+    from adaptkit.testing.openai import FakeOpenAI
     from adaptkit.testing.openai_chat import FakeOpenAIChat
+    from adaptkit.testing.together import FakeTogether
 
 __all__ = [
     "FakeAnthropic",
+    "FakeBedrock",
     "FakeClock",
+    "FakeFireworks",
     "FakeMistral",
+    "FakeOpenAI",
     "FakeOpenAIChat",
+    "FakeTogether",
     "FaultName",
     "RemoteDeployment",
     "RemoteJob",
@@ -45,8 +54,12 @@ __all__ = [
 #: Fakes by the module that each lies in.
 _FAKES = {
     "FakeAnthropic": "adaptkit.testing.anthropic",
+    "FakeBedrock": "adaptkit.testing.bedrock",
+    "FakeFireworks": "adaptkit.testing.fireworks",
     "FakeMistral": "adaptkit.testing.mistral_chat",
+    "FakeOpenAI": "adaptkit.testing.openai",
     "FakeOpenAIChat": "adaptkit.testing.openai_chat",
+    "FakeTogether": "adaptkit.testing.together",
 }
 
 

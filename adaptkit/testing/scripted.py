@@ -21,7 +21,11 @@ from adaptkit.types import (
     DeploymentSnapshot,
     DeploymentStatus,
     Event,
+    Inventory,
     Message,
+    OwnedFile,
+    OwnedJob,
+    OwnedModel,
     Reply,
     Snapshot,
     Status,
@@ -75,6 +79,7 @@ class ScriptedConfig(BackendConfig):
         latency: Real seconds that each request takes.
         notes: What every snapshot says should be known.
         shutdown_date: When the service switches every model off.
+        usd: What the service says that a job will cost.
         deploy: Deployments.
         model: Means nothing here, as do the fields below; they are there so that configurations can differ.
     """
@@ -95,6 +100,7 @@ class ScriptedConfig(BackendConfig):
     latency: float = Field(0.0, ge=0)
     notes: tuple[str, ...] = ()
     shutdown_date: date | None = None
+    usd: float | None = None
     deploy: ScriptedDeploy = ScriptedDeploy()
     model: str = "scripted-1"
     name: str | None = None
@@ -150,6 +156,12 @@ class ScriptedAdapter(Adapter[ScriptedConfig]):
         """Ask whether the file is there."""
         return self._service().has_upload(file_id)
 
+    def estimate(self, plan: Plan[ScriptedConfig], uploads: Mapping[str, str]) -> float | None:
+        """The configured cost."""
+        del uploads
+        self._service().ask("estimate")
+        return plan.config.usd
+
     def submit(self, plan: Plan[ScriptedConfig], uploads: Mapping[str, str], tag: str) -> Snapshot:
         """Make a job."""
         config = plan.config
@@ -182,7 +194,17 @@ class ScriptedAdapter(Adapter[ScriptedConfig]):
         job = self._service().look("retrieve", job_id)
         if job.word != "succeeded":
             raise NotFoundError(f"job {job_id} has no model: it is {job.word}", backend="scripted", status_code=404)
-        return f"model-of-{job_id}"
+        return _model_of(job)
+
+    def inventory(self) -> Inventory:
+        """Everything that the service has."""
+        jobs, files = self._service().inventory()
+        models = [_model_of(job) for job in jobs if job.word == "succeeded"]
+        return Inventory(
+            jobs=tuple(self._owned(job) for job in jobs),
+            files=tuple(OwnedFile(id=i, name=f"{i}.jsonl", purpose=p, bytes=size) for i, p, size in files),
+            models=tuple(OwnedModel(id=m, base="scripted-1", shutdown_date=self.config.shutdown_date) for m in models),
+        )
 
     def events(self, job_id: str, after: str | None) -> Sequence[Event]:
         """One ``status`` event a word said so far, and the losses as ``metrics`` events when it first runs."""
@@ -294,6 +316,11 @@ class ScriptedAdapter(Adapter[ScriptedConfig]):
             raw={"id": job.id, "status": job.word},
         )
 
+    def _owned(self, job: RemoteJob) -> OwnedJob:
+        recipe = {"service": self.config.service, "states": list(job.states), "reply": job.reply}
+        made = _model_of(job) if job.word == "succeeded" else None
+        return OwnedJob(snapshot=self._snapshot(job), recipe=recipe, files=job.uploads, model_id=made)
+
     def _deployed(self, deployment: RemoteDeployment) -> DeploymentSnapshot:
         word = deployment.word
         status: DeploymentStatus = word if word in get_args(DeploymentStatus) else "unknown"  # type: ignore[assignment]
@@ -316,6 +343,10 @@ class _Searchable(ScriptedAdapter):
         """Jobs that the service lists for a tag."""
         found = self._service().find(tag, ignore_filter=self.config.ignore_filter)
         return [self._snapshot(job) for job in found]
+
+
+def _model_of(job: RemoteJob) -> str:
+    return f"model-of-{job.id}"
 
 
 def _events(job: RemoteJob) -> Iterator[Event]:

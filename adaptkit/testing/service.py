@@ -36,6 +36,7 @@ T = TypeVar("T")
 RequestKind = Literal[
     "upload", "has_upload", "delete_data", "submit", "poll", "cancel", "retrieve", "events", "find", "restart", "pause",
     "resume", "checkpoints", "shutdown_date", "chat", "stream", "deploy", "deployment", "find_deployments", "undeploy",
+    "estimate", "inventory",
 ]  # fmt: skip
 #: What may go wrong with a request: ``lost``: it is carried out and its answer lost; ``broken``: it is not carried out,
 #: and the caller cannot tell; ``unreachable``, ``rate_limited``: it provably never ran; ``refused``, ``unauthorized``,
@@ -179,6 +180,16 @@ class ScriptedService:
     def has_upload(self, file_id: str) -> bool:
         """Whether a file is there."""
         return self._serve("has_upload", lambda db: remote.has_upload(db, file_id))
+
+    def inventory(self) -> tuple[list[RemoteJob], list[tuple[str, str, int]]]:
+        """Every job, and id, purpose and size of every file; newest first."""
+
+        def act(db: sqlite3.Connection) -> tuple[list[RemoteJob], list[tuple[str, str, int]]]:
+            jobs = db.execute(f"{remote.SELECT_JOB} ORDER BY n DESC")
+            files = db.execute("SELECT id, purpose, length(content) FROM upload ORDER BY rowid DESC")
+            return [remote.job_from(row) for row in jobs], files.fetchall()
+
+        return self._serve("inventory", act)
 
     def submit(
         self,

@@ -123,12 +123,25 @@ class Route:
         return None if found is None else {name: unquote(value) for name, value in found.groupdict().items()}
 
 
+def _say(asked: Asked, status: int, code: str | None, words: str) -> Answer:
+    """An error in OpenAI's form, which most services took over."""
+    del asked
+    return Answer({"error": {"message": words, "code": code, "type": code}}, status)
+
+
+def _bearer(asked: Asked) -> str:
+    """The key that a request carries."""
+    return asked.headers.get("authorization", "").removeprefix("Bearer ") or asked.headers.get("x-api-key", "")
+
+
 class Wire:
     """The server. It listens on a free port of this machine from the start until `close`.
 
     Args:
         routes: Looked through in order; what matches none is 404.
         key: Key that every request must carry, as a bearer token or in ``x-api-key``; ``None`` for any.
+        key_of: Where a service has it elsewhere: reads it from a request.
+        error: Where a service has errors of another form: an answer for a request, from status, code and words.
 
     Attributes:
         url: Where it listens, without a slash at the end.
@@ -138,8 +151,15 @@ class Wire:
         elsewhere: Where a ``redirect`` points to: another origin, which counts what reaches it in `leaked`.
     """
 
-    def __init__(self, routes: Sequence[Route], key: str | None = None) -> None:
-        self._routes, self._key = routes, key
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        key: str | None = None,
+        *,
+        key_of: Callable[[Asked], str] = _bearer,
+        error: Callable[[Asked, int, str | None, str], Answer] = _say,
+    ) -> None:
+        self._routes, self._key, self._key_of, self._error = routes, key, key_of, error
         self._lock = threading.RLock()
         self._faults: dict[str, deque[Fault]] = defaultdict(deque)
         self.asked: list[tuple[str, Asked]] = []
@@ -166,7 +186,7 @@ class Wire:
 
     def _serve(self, respond: Callable[[_Handler], None]) -> ThreadingHTTPServer:
         class Handler(_Handler):
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = lambda self: respond(self)  # noqa: N815, PLW0108 - it binds
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = lambda self: respond(self)  # noqa: N815, PLW0108 - it binds
 
         server = _Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True, name="adaptkit-wire").start()
@@ -185,17 +205,17 @@ class Wire:
         with self._lock:
             self.asked.append((operation, asked))
             fault = self._faults[operation].popleft() if self._faults[operation] else None
-        given = asked.headers.get("authorization", "").removeprefix("Bearer ") or asked.headers.get("x-api-key", "")
-        if self._key is not None and given != self._key:
+        if self._key is not None and self._key_of(asked) != self._key:
             fault = "unauthorized"
         if fault is not None and fault in _INSTEAD:
             status, code, words = _INSTEAD[fault]
+            said = self._error(asked, status, code, words)
             wait = {"Retry-After": str(self.retry_after)} if fault == "rate_limited" else {}
-            handler.send(Answer({"error": {"message": words, "code": code, "type": code}}, status, wait))
+            handler.send(Answer(said.body, said.status, {**said.headers, **wait}))
         elif fault == "redirect":
             handler.send(Answer(None, 307, {"Location": self.elsewhere + asked.path}))
         elif route is None:
-            handler.send(Answer({"error": {"message": f"no such path: {asked.path}", "code": "not_found"}}, 404))
+            handler.send(self._error(asked, 404, "not_found", f"no such path: {asked.path}"))
         else:
             with self._lock:  # one at a time, so that what the fakes keep needs no locks of its own
                 answer = route.answer(asked)
@@ -266,7 +286,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def _events(self, answer: Answer) -> None:
         assert isinstance(answer.body, Iterable)  # noqa: S101 - said by `Answer`

@@ -29,6 +29,16 @@ VERBS = (
     "doctor",
     "schema",
     "export",
+    "estimate",
+    "translate",
+    "pause",
+    "resume",
+    "checkpoints",
+    "download",
+    "deploy",
+    "deployments",
+    "uploads",
+    "import",
 )
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from adaptkit import BackendError, Client, JobTimeout, JournalError, Status
+from adaptkit import BackendError, Client, JobTimeout, JournalError, SpendError, Status
 from adaptkit.testing import FakeClock, ScriptedConfig, ScriptedService
 from tests.core.conftest import data
 
@@ -18,8 +18,10 @@ RUNS = st.sampled_from(["a", "b"])
 WHO = st.integers(0, 1)
 FAULTS = st.sampled_from(
     [("submit", name) for name in ("lost", "broken", "unreachable", "rate_limited", "refused")]
-    + [("upload", "lost"), ("find", "broken"), ("poll", "broken"), ("cancel", "broken")]
+    + [("upload", "lost"), ("estimate", "broken"), ("find", "broken"), ("poll", "broken"), ("cancel", "broken")]
 )
+COSTS = 2.0
+BUDGETS = st.sampled_from([None, None, COSTS, COSTS / 2])
 
 
 class Lifecycle(RuleBasedStateMachine):
@@ -44,6 +46,7 @@ class Lifecycle(RuleBasedStateMachine):
             hidden_finds=hidden,
             ignore_filter=ignore,
             states=("queued", "running"),
+            usd=COSTS,
         )
         for who in (0, 1):
             self.restart(who)
@@ -58,23 +61,37 @@ class Lifecycle(RuleBasedStateMachine):
     def fault(self, fault, times):
         self.service.next(*fault, times=times)
 
-    @rule(run=RUNS, who=WHO, fresh=st.booleans(), answer=st.sampled_from(["heard", "lost", "lost", "broken"]))
-    def submit(self, run, who, fresh, answer):
+    @rule(
+        run=RUNS,
+        who=WHO,
+        fresh=st.booleans(),
+        answer=st.sampled_from(["heard", "lost", "lost", "broken"]),
+        budget=BUDGETS,
+    )
+    def submit(self, run, who, fresh, answer, budget):
         self.fresh[run] += fresh
         if answer != "heard":
             self.service.next("submit", answer)
+        before = len(self.service.jobs())
         try:
-            job = self.clients[who].submit("t", data(run), fresh=fresh)
+            job = self.clients[who].submit("t", data(run), fresh=fresh, budget=budget)
         except BackendError:
             return
+        except SpendError:
+            assert budget is not None
+            assert budget < COSTS
+            return
+        finally:
+            if budget is not None and budget < COSTS:
+                assert len(self.service.jobs()) == before, "paid for above the budget"
         assert self.service.jobs_per_tag(), "a handle of nothing"
         self.handles.setdefault(job.id, (str(job.ref), []))
 
-    @rule(run=RUNS, who=WHO, steps=st.integers(1, 14), fresh=st.booleans())
-    def crash_while_submitting(self, run, who, steps, fresh):
+    @rule(run=RUNS, who=WHO, steps=st.integers(1, 16), fresh=st.booleans(), budget=BUDGETS)
+    def crash_while_submitting(self, run, who, steps, fresh, budget):
         """Do some of the steps and vanish; the lease stays with the dead until it runs out, as time passes."""
         self.fresh[run] += fresh
-        submission = self.clients[who]._submit("t", data(run), fresh=fresh)
+        submission = self.clients[who]._submit("t", data(run), fresh=fresh, budget=budget)
         self.abandoned.append(submission)
         try:
             step = next(submission)
@@ -89,7 +106,7 @@ class Lifecycle(RuleBasedStateMachine):
                 else:
                     self.clock.advance(step.seconds)
                 step = submission.send(answer)
-        except (StopIteration, BackendError):
+        except (StopIteration, BackendError, SpendError):
             pass
         self.clock.advance(31)
 

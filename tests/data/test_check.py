@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from adaptkit.data import DataRules, Dataset, Finding, Problem, Record, Report, duplicates, ranges, reading
 from adaptkit.data.duplicates import HashLog
 from adaptkit.data.problems import ProblemList
+from adaptkit.data.records import turns_of
 from adaptkit.data.secrets import find_secrets, may_hold_secret
 from adaptkit.data.stats import Sample
 from adaptkit.errors import DataError
@@ -353,3 +355,21 @@ print(peak() - before, len(report.problems))
     used, problems = map(int, out.stdout.split())
     assert problems == (30_000 if bad else 0)
     assert used < 60 * 1024
+
+
+def test_rules_for_rich_rows_leave_plain_rows_alone(tmp_path: Path) -> None:
+    looked_at: list[Record] = []
+
+    def rule(record: Record) -> Iterator[Finding]:
+        looked_at.append(record)
+        if any(isinstance(turn.content, tuple) for turn in turns_of(record)):
+            yield Finding("rich", "$", "it has an image.")
+
+    plain = [chat(("user", f"{number}?"), ("assistant", "!")) for number in range(500)]
+    image = [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]
+    path = tmp_path / "data.jsonl"
+    rows = [*plain, chat(("user", image), ("assistant", "!"))]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = Dataset.open(path).check(rules=DataRules(rich_rules=(rule,)))
+    assert [(problem.rule, problem.line) for problem in report.problems if problem.rule == "rich"] == [("rich", 501)]
+    assert len(looked_at) < 10, "plain rows were looked at one by one"

@@ -300,9 +300,12 @@ def test_plain_conversations_are_carried_by_every_chat_format_that_has_room(name
         "alpaca": roles in (["user", "assistant"], ["system", "user", "assistant"]),
         "bedrock": "system" not in roles[roles.count("system") :]
         and roles[: roles.count("system")] == ["system"] * roles.count("system"),
+        "anthropic": all(
+            role == ("user", "assistant")[at % 2] for at, role in enumerate(roles[roles[0] == "system" :])
+        ),
         "vertex": roles.count("system") <= 1 and "system" not in roles[1:],
     }.get(name, True)
-    if name in ("bedrock", "vertex") and set(roles) == {"system"}:
+    if name in ("anthropic", "bedrock", "vertex") and set(roles) == {"system"}:
         fits = False
     if name == "alpaca" and roles[0] == "system" and not record.messages[0].content:
         fits = False
@@ -340,6 +343,23 @@ def test_openai_wants_arguments_as_text_and_trl_as_an_object() -> None:
         Dataset.of([record]).write(out, name)
         kinds[name] = _rows(out.getvalue())[0]["messages"][1]["tool_calls"][0]["function"]["arguments"]
     assert kinds == {"openai": '{"a":1}', "trl": {"a": 1}}
+
+
+def test_anthropic_rows_are_read_where_the_format_is_named() -> None:
+    row = {"system": "s", "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    record = ChatRecord((Message(role="system", content="s"), user("q"), assistant("a")))
+    assert list(Dataset.of([row], format="anthropic")) == [record]
+    out = io.BytesIO()
+    Dataset.of([record]).write(out, "anthropic")
+    assert _rows(out.getvalue()) == [row]
+    wrong = {"messages": [{"role": "tool", "content": "q"}, {"role": "user", "content": 3}]}
+    rules = [problem.rule for problem in Dataset.of([wrong, {"messages": []}], format="anthropic").check().problems]
+    assert rules == ["unknown-role", "wrong-type", "no-messages"]
+    twice = ChatRecord((user("q"), user("q"), assistant("a")))
+    assert [finding.path for finding in unwritable(twice, FORMATS["anthropic"])] == [
+        "$.messages[1].role",
+        "$.messages[2].role",
+    ]
 
 
 def test_unknown_formats_name_the_nearest() -> None:

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from adaptkit import Client, ConnectionFailedError, Dataset, EgressError, ModelRef, ServiceError
-from adaptkit.backends.lora.jobs import OFFLINE, environment
+from adaptkit.backends.local_jobs.job import OFFLINE, environment
 from adaptkit.http import Egress, async_client, client, translating
 from adaptkit.testing.watch import watched
 

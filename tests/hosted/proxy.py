@@ -48,7 +48,10 @@ class LosingProxy:
                     self.lost += 1
                     for side in (near, far):
                         side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    near.shutdown(socket.SHUT_RD)  # a connection is not closed while the other thread reads from it
                     break
                 near.sendall(data)
-        near.close()
-        far.close()
+        for side in (near, far):
+            with contextlib.suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)  # the other thread still reads, and would keep it open
+            side.close()

@@ -5,6 +5,7 @@ import io
 import json
 import random
 import struct
+import sys
 import tarfile
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from adaptkit import AdaptkitWarning, ArtifactError, ServiceError
 from adaptkit.backends.weights import arriving
+from adaptkit.errors import MissingDependencyError
 
 HEADER = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
 TENSORS = struct.pack("<Q", len(HEADER)) + HEADER + b"\0\0\0\0"
@@ -20,7 +22,7 @@ TENSORS = struct.pack("<Q", len(HEADER)) + HEADER + b"\0\0\0\0"
 
 def tarred(files, mode="w:gz"):
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode) as archive:
+    with tarfile.open(fileobj=out, mode="w" if mode == "w:zst" else mode) as archive:
         for name, content in files:
             if isinstance(content, tarfile.TarInfo):
                 archive.addfile(content)
@@ -28,6 +30,8 @@ def tarred(files, mode="w:gz"):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
+    if mode == "w:zst":
+        return pytest.importorskip("zstandard").ZstdCompressor().compress(out.getvalue())
     return out.getvalue()
 
 
@@ -135,13 +139,30 @@ def test_an_empty_folder_is_filled(tmp_path):
     assert left(tmp_path / "model") == ["config.json"]
 
 
-@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz", "w:zst"])
 def test_archives(tmp_path, mode):
     content = tarred([("./model/a.safetensors", TENSORS), ("model/b.json", b"x" * 5000)], mode)
     with arriving(tmp_path / "m", "x") as arrival:
         arrival.archive(pieces(content))
     assert left(tmp_path / "m/model") == ["a.safetensors", "b.json"]
     assert (tmp_path / "m/model/b.json").read_bytes() == b"x" * 5000
+
+
+def test_damaged_zstd(tmp_path):
+    content = bytearray(tarred([("a.json", random.Random(0).randbytes(60_000))], "w:zst"))
+    content[40:60] = b"\xff" * 20
+    content = content[:4] + b"\xff" * 8 + content[12:]
+    with pytest.raises(ArtifactError, match="no complete tar archive"), arriving(tmp_path / "m", "x") as arrival:
+        arrival.archive(pieces(bytes(content)))
+    assert left(tmp_path) == []
+
+
+def test_zstd_without_its_reader(tmp_path, monkeypatch):
+    content = tarred([("a.json", b"{}")], "w:zst")
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(MissingDependencyError, match=r"adaptkit\[together\]"), arriving(tmp_path / "m", "x") as arrival:
+        arrival.archive(pieces(content))
+    assert left(tmp_path) == []
 
 
 def special(kind):
@@ -164,7 +185,7 @@ def test_archives_lead_nowhere_else(tmp_path, name):
     assert left(tmp_path) == []
 
 
-@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz", "w:zst"])
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.6, 0.9])
 def test_cut_archives(tmp_path, mode, part):
     noise = random.Random(0).randbytes(60_000)  # what can be pressed no smaller is cut wherever the archive is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adaptkit.journal import DeploymentRecord, Journal, Run, Stage
-from adaptkit.types import DeploymentSnapshot, DeploymentStatus, Status
+from adaptkit.types import DeploymentSnapshot, DeploymentStatus, Snapshot, Status
 
 
 def begin(journal: Journal, identity: str = "one", *, fresh: bool = False, now: float = 100.0) -> tuple[Run, bool]:
@@ -30,6 +30,27 @@ def submitting(journal: Journal, identity: str = "one", *, now: float = 100.0) -
 def accepted(journal: Journal, identity: str = "one", *, job_id: str = "job-1", now: float = 100.0) -> Run:
     run = submitting(journal, identity, now=now)
     return journal.accept(run.id, job_id=job_id, status=Status.QUEUED, raw_status="validating_files", now=now)
+
+
+def adopt(
+    journal: Journal,
+    identity: str = "theirs",
+    *,
+    job_id: str = "job-9",
+    status: Status = Status.RUNNING,
+    created_at: float = 50.0,
+    now: float = 100.0,
+) -> Run:
+    return journal.adopt(
+        identity=identity,
+        target="small",
+        backend="scripted",
+        account="acc0",
+        config="{}",
+        heard=Snapshot(job_id=job_id, status=status, raw_status="word"),
+        created_at=created_at,
+        now=now,
+    )
 
 
 def deploy(journal: Journal, identity: str = "one", *, now: float = 100.0) -> tuple[DeploymentRecord, bool]:

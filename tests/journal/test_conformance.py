@@ -14,7 +14,7 @@ import pytest
 from adaptkit.errors import ConfigError, JournalError
 from adaptkit.journal import Journal, LeaseLost, Stage, Transition, open_journal
 from adaptkit.types import Status
-from tests.journal.steps import accepted, begin, deploy, said, submitting
+from tests.journal.steps import accepted, adopt, begin, deploy, said, submitting
 
 Client = Callable[[], Journal]
 
@@ -350,6 +350,39 @@ def test_a_deployment_that_answers_late_is_kept(journal: Journal) -> None:
     assert journal.deployments.live() == []
     late = journal.deployments.hear(record.id, said("late", "starting"), 103.0)
     assert journal.deployments.live() == [late]
+
+
+def test_an_adopted_job_is_an_accepted_run(journal: Journal) -> None:
+    run = adopt(journal)
+    assert (run.stage, run.status, run.raw_status, run.attempt) == (Stage.ACCEPTED, Status.RUNNING, "word", 1)
+    assert (run.job_id, run.fingerprint, run.created_at, run.updated_at) == ("job-9", "", 50.0, 100.0)
+    assert journal.get(run.id) == journal.by_job("scripted", "job-9") == run
+    assert [entry.what for entry in journal.history(run.id)] == ["adopted"]
+    assert adopt(journal, status=Status.FAILED, now=200.0) == run, "it is there already"
+    journal.observe(run.id, Status.SUCCEEDED, "done", None, 300.0)
+    assert adopt(journal).status is Status.SUCCEEDED
+    assert [entry.what for entry in journal.history(run.id)] == ["adopted", "observed"]
+
+
+def test_many_adopt_one_run(client: Client) -> None:
+    journals = [client() for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(adopt, journals))
+    assert len({run.id for run in found}) == 1
+
+
+def test_an_adopted_file_is_the_upload_that_is_known(journal: Journal) -> None:
+    ours, theirs = accepted(journal), adopt(journal)
+    journal.record_upload("sha", "acc", "train", "file-1", 100.0)
+    journal.use_upload(ours.id, "sha", "acc", "train")
+    for _ in range(2):
+        journal.adopt_upload(theirs.id, "acc", "validation", "file-1", 101.0)
+        journal.adopt_upload(theirs.id, "acc", "train", "file-2", 102.0)
+    assert {upload.sha256 for upload in journal.uploads_of(theirs.id)} == {"sha", "file:file-2"}
+    journal.observe(ours.id, Status.SUCCEEDED, "done", None, 103.0)
+    assert journal.unused_uploads() == [], "the other job runs"
+    journal.observe(theirs.id, Status.SUCCEEDED, "done", None, 104.0)
+    assert [upload.file_id for upload in journal.unused_uploads()] == ["file-1", "file-2"]
 
 
 def test_history_tells_what_happened_and_nothing_more(journal: Journal) -> None:

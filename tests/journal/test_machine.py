@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from adaptkit.errors import JournalError
 from adaptkit.journal import DeploymentRecord, LeaseLost, Run, Stage, open_journal
 from adaptkit.types import DeploymentStatus, Status
-from tests.journal.steps import begin, deploy, said
+from tests.journal.steps import adopt, begin, deploy, said
 from tests.journal.test_conformance import ALLOWED
 
 TERMINAL = {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
@@ -81,6 +81,31 @@ class Machine(RuleBasedStateMachine):
             self.lines[run.id] = 1
         else:
             assert run.tag == before[-1]["tag"]
+        self.matches(run)
+        return run.id
+
+    @rule(target=runs, which=WHICH, identity=IDENTITIES, status=st.sampled_from(Status))
+    def adopt(self, which: int, identity: str, status: Status) -> str:
+        name = f"{self.own}their-{identity}"
+        before = [run_id for run_id, run in self.model.items() if run["identity"] == name]
+        run = adopt(self.clients[which], name, job_id="j1", status=status, created_at=self.now - 1, now=self.now)
+        assert before in ([], [run.id])
+        if not before:
+            self.model[run.id] = {
+                "identity": name,
+                "attempt": 1,
+                "tag": run.tag,
+                "stage": Stage.ACCEPTED,
+                "status": status,
+                "raw_status": "word",
+                "job_id": "j1",
+                "message": None,
+                "uncertain": False,
+                "created_at": self.now - 1,
+                "updated_at": self.now,
+            }
+            self.leases[run.id] = (None, 0.0)
+            self.lines[run.id] = 1
         self.matches(run)
         return run.id
 

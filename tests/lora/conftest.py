@@ -18,8 +18,8 @@ import pytest
 
 from adaptkit import Dataset, Snapshot, builtin
 from adaptkit.adapter import Context, Plan
+from adaptkit.backends.local_jobs.job import Job
 from adaptkit.backends.lora import LoraAdapter, LoraConfig
-from adaptkit.backends.lora.jobs import Job
 from adaptkit.http import Egress
 
 ROWS = [

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from adaptkit import NotFoundError, Status
-from adaptkit.backends.lora import checkpoints, jobs
-from adaptkit.backends.lora.failures import describe
-from adaptkit.backends.lora.jobs import MOST_STARTS, Job, Spec
+from adaptkit import BackendError, NotFoundError, Status
+from adaptkit.backends.local_jobs import job as jobs
+from adaptkit.backends.local_jobs.failures import describe
+from adaptkit.backends.local_jobs.job import MOST_STARTS, Job, Spec
+from adaptkit.backends.lora import checkpoints
+from adaptkit.backends.lora.failures import explained
 from adaptkit.process import process_name
 from tests.lora.conftest import ROWS, Bench, digest
 
@@ -103,10 +105,10 @@ def test_many_submissions_of_one_tag_make_one_worker(bench: Bench) -> None:
     workers = [
         pid
         for pid in filter(str.isdecimal, (path.name for path in Path("/proc").iterdir()))
-        if folder.encode() in _command(pid) and b"adaptkit.backends.lora.worker" in _command(pid)
+        if folder.encode() in _command(pid) and b"adaptkit.backends.local_jobs.worker" in _command(pid)
     ]
     assert len(workers) == 1
-    other = subprocess.run([sys.executable, "-m", "adaptkit.backends.lora.worker", folder], check=False)
+    other = subprocess.run([sys.executable, "-m", "adaptkit.backends.local_jobs.worker", folder], check=False)
     assert other.returncode == 1, "a second worker started by hand must leave"
     assert [path.name for path in (bench.home / "lora" / "jobs").iterdir()] == ["SAME"]
 
@@ -158,9 +160,13 @@ def test_out_of_memory_says_what_to_lower(bench: Bench) -> None:
     adapter = bench.adapter()
     job = bench.job(bench.submit(adapter))
     for error in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")):
-        words = describe(error, job)
+        with pytest.raises(BackendError) as caught, explained(job.spec.config):
+            raise error
+        words = describe(caught.value, job)
         assert "out of memory" in words
         assert "batch_size (now 8" in words
+    with pytest.raises(RuntimeError, match="another"), explained(job.spec.config):
+        raise RuntimeError("another")
     assert "the disk is full" in describe(OSError(28, "No space left on device"), job)
     assert "secret-row" not in describe(ValueError("secret-row"), job)
 
@@ -191,7 +197,9 @@ def test_folder_holds_no_data_and_is_private(bench: Bench, trained: Path) -> Non
 
 
 def test_events_are_whole_lines_and_go_on_from_an_id(tmp_path: Path) -> None:
-    spec = Spec(id="E", config={}, files={}, fingerprint="", offline=True, created=0.0)
+    spec = Spec(
+        id="E", backend="lora", program="", queue="", config={}, files={}, fingerprint="", offline=True, created=0.0
+    )
     job = Job.create(tmp_path, spec)
     for step in range(3):
         job.tell("metrics", "…", step=step, loss=1.0)
@@ -208,7 +216,9 @@ def test_events_are_whole_lines_and_go_on_from_an_id(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_client_left_of_a_job_is_cleared_away(tmp_path: Path) -> None:
-    spec = Spec(id="D", config={}, files={}, fingerprint="", offline=True, created=0.0)
+    spec = Spec(
+        id="D", backend="lora", program="", queue="", config={}, files={}, fingerprint="", offline=True, created=0.0
+    )
     pid = os.fork()
     if not pid:
         try:

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from adaptkit import Client, Dataset, Status
+from adaptkit.backends.local_jobs.job import MOST_STARTS, Job
 from adaptkit.backends.lora import LoraConfig
 from adaptkit.backends.lora.checkpoints import MARKER
-from adaptkit.backends.lora.jobs import MOST_STARTS, Job
 from tests.lora.conftest import LONGEST, ROWS, Bench, digest
 from tests.postgres import postgres_server, postgres_url
 
@@ -96,7 +96,7 @@ class Run:
         for path in Path("/proc").iterdir():
             with suppress(OSError):
                 words = (path / "cmdline").read_bytes() if path.name.isdecimal() else b""
-                if b"adaptkit.backends.lora.worker" in words and os.fsencode(self.home) in words:
+                if b"adaptkit.backends.local_jobs.worker" in words and os.fsencode(self.home) in words:
                     return int(path.name)
         return None
 

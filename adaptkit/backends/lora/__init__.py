@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.adapter import Adapter, ChatOptions, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import find_base, hub_id, local_folder
+from adaptkit.backends.local_jobs import OFFLINE, QUIET, Job, Spec
 from adaptkit.backends.local_model import BATCH
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short, trained_parameters
-from adaptkit.backends.lora.jobs import OFFLINE, QUIET, Job, Spec
 from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError, NotFoundError, UnsupportedError
 from adaptkit.machine import this_machine
@@ -99,6 +99,9 @@ class LoraAdapter(Adapter[LoraConfig]):
         """Make the job and start its worker; a job of that tag is found, and continued if it was interrupted."""
         spec = Spec(
             id=tag,
+            backend=self.backend,
+            program="adaptkit.backends.lora.running",
+            queue=plan.config.device,
             config=plan.config.model_dump(mode="json"),
             files={
                 purpose: str((self._home / "data" / f"{name}.jsonl").absolute()) for purpose, name in uploads.items()
@@ -110,6 +113,11 @@ class LoraAdapter(Adapter[LoraConfig]):
         job = Job.create(self._home, spec)
         job.start()
         return job.snapshot()
+
+    def estimate(self, plan: Plan[LoraConfig], uploads: Mapping[str, str]) -> float:
+        """Nothing: nobody sends a bill for this machine."""
+        del plan, uploads
+        return 0.0
 
     def poll(self, job_id: str) -> Snapshot:
         """How the job stands; ``paused`` with ``interrupted`` when its worker is gone before its end."""

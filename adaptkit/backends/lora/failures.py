@@ -1,30 +1,37 @@
-"""What went wrong, in words that say what to do, and never with a line of the user's data."""
+"""Out of memory, in whichever words it is said, and what to lower."""
 
 from __future__ import annotations
 
-import errno
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
-from adaptkit.backends.lora.jobs import Job
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import BackendError
 
-__all__ = ["describe"]
+__all__ = ["explained"]
 
 
-def describe(error: BaseException, job: Job) -> str:
-    """One or two sentences on why a job failed."""
-    config = job.spec.config
-    if _is_out_of_memory(error):
-        lower = ["batch_size" + f" (now {config['batch_size']}; gradient_accumulation makes up for it)"]
+@contextmanager
+def explained(config: Mapping[str, Any]) -> Iterator[None]:
+    """Say of an error inside the block what to do, where it means that the memory is too small.
+
+    Args:
+        config: The configuration that training runs with.
+
+    Raises:
+        BackendError: the memory is too small; anything else as it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        lower = [f"batch_size (now {config['batch_size']}; gradient_accumulation makes up for it)"]
         lower.append(f"max_length (now {config['max_length']})")
         if config["weights"] == "full":
             lower.append('or train fewer weights with weights = "lora"')
-        return f"out of memory on {config['device']}. Lower {', '.join(lower)}, or take a smaller model."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full: {job.home} has no room for a checkpoint. Free some and submit the run again."
-    if isinstance(error, AdaptkitError):
-        return str(error)
-    # the words of other errors may quote what they choked on, so they stay in the log, which only the owner can read
-    return f"{type(error).__name__} in the worker; what it said is in {job.folder / 'log.txt'}"
+        message = f"out of memory on {config['device']}. Lower {', '.join(lower)}, or take a smaller model."
+        raise BackendError(message) from error
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -71,6 +71,6 @@ def train_dpo(setup: Setup, pairs: list[Pair], validation: list[Pair]) -> Result
         train_dataset=rows(pairs),
         eval_dataset=rows(validation) if validation else None,
         processing_class=setup.tokenizer.tokenizer,
-        callbacks=reporters(config, setup.reports, each, score),
+        callbacks=reporters(config, setup.work, each, score),
     )
     return run(trainer, setup)

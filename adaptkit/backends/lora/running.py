@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from adaptkit.backends.base_model import Base, fetch, find_base, sha256_of
 from adaptkit.backends.chat_tokenizer import ChatTokenizer
+from adaptkit.backends.local_jobs import Job, Work
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.encode import encode, encode_pairs
 from adaptkit.backends.lora.estimate import refuse_if_short
-from adaptkit.backends.lora.jobs import Job
-from adaptkit.backends.lora.training import Reports, Result, Setup, import_trainer, train_sft
+from adaptkit.backends.lora.failures import explained
+from adaptkit.backends.lora.training import Result, Setup, import_trainer, train_sft
 from adaptkit.backends.model_folder import base_hash, canonical_adapter, copy_tokenizer, finish
 from adaptkit.machine import this_machine
 
@@ -26,15 +27,13 @@ __all__ = ["run", "save"]
 SMALL = 4_000_000
 
 
-def run(job: Job, reports: Reports, between: Callable[[], None], entering: Callable[[], None]) -> Path:
-    """Train what a job asks for and write its model.
+def run(job: Job, work: Work) -> str:
+    """Train what a job asks for and write its model; gives the model's folder."""
+    with explained(job.spec.config):
+        return str(_train(job, work))
 
-    Args:
-        job: The job.
-        reports: How to tell.
-        between: Called now and then before training; raises to stop.
-        entering: Called when training starts, from where on stopping waits for the next step.
-    """
+
+def _train(job: Job, work: Work) -> Path:
     spec = job.spec
     asked = LoraConfig.model_validate(spec.config)
     if asked.device.startswith("cuda"):  # the trainer takes every GPU that it sees
@@ -50,22 +49,24 @@ def run(job: Job, reports: Reports, between: Callable[[], None], entering: Calla
     tokenizer = ChatTokenizer(base.folder)
     folder = job.folder / "checkpoints"
     folder.mkdir(exist_ok=True, mode=0o700)
-    between()
+    work.between()
     longest = int(config.max_length or 0)
     read = encode_pairs if config.method == "dpo" else encode
-    examples = read(_records(job, "train"), tokenizer, longest, between)
-    held_out = read(_records(job, "validation"), tokenizer, longest, between) if "validation" in spec.files else None
-    if not reports.told:
+    encoded = {
+        purpose: read(_records(job, purpose), tokenizer, longest, work.between) for purpose in sorted(spec.files)
+    }
+    examples, held_out = encoded["train"], encoded.get("validation")
+    if not work.told:
         for words in examples.warnings(longest):
-            reports.tell("warning", words)
-    entering()
+            work.tell("warning", words)
+    work.enter()
     if config.method == "dpo":
         from adaptkit.backends.lora.preferences import train_dpo  # noqa: PLC0415 - needs trl, an extra
 
         train: Any = train_dpo
     else:
         train = train_sft
-    setup = Setup(config, base, tokenizer, folder, reports)
+    setup = Setup(config, base, tokenizer, folder, work)
     result: Result = train(setup, examples.encoded, held_out.encoded if held_out else [])
     result.metrics |= {"examples": len(examples.encoded), "tokens_per_epoch": examples.tokens}
     return save(job, config, base, result)
@@ -75,8 +76,7 @@ def _records(job: Job, purpose: str) -> Iterator[Any]:
     """The records of one of the job's files."""
     from adaptkit.data import Dataset  # noqa: PLC0415
 
-    path = job.spec.files.get(purpose)
-    return iter(Dataset.open(path, format="openai")) if path else iter(())
+    return iter(Dataset.open(job.spec.files[purpose], format="openai"))
 
 
 def save(job: Job, config: LoraConfig, base: Base, result: Result) -> Path:

@@ -1,7 +1,7 @@
 """One training run: model, trainer, and what it tells while it runs.
 
 `transformers.Trainer` does the steps. Ours are the batches (planned beforehand, see `batches`), the loss (logits are
-computed only where a token is learned) and the reports.
+computed only where a token is learned) and the work.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from typing import Any
 
 from adaptkit.backends.base_model import Base
 from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
+from adaptkit.backends.local_jobs import Interrupted, Work
 from adaptkit.backends.lora import checkpoints
 from adaptkit.backends.lora.batches import IGNORED, pack, pad, plan_batches
 from adaptkit.backends.lora.config import LoraConfig
 from adaptkit.errors import BackendError
 
-__all__ = ["Interrupted", "Reports", "Result", "Setup", "build_model", "train_sft", "training_arguments"]
+__all__ = ["Result", "Setup", "build_model", "train_sft", "training_arguments"]
 
 #: Seconds between checkpoints when no number of steps is given.
 CHECKPOINT_SECONDS = 60.0
@@ -32,29 +33,6 @@ CHECKPOINT_SECONDS = 60.0
 KEPT = 2
 #: Gradients are scaled down to this norm.
 CLIP = 1.0
-
-
-class Interrupted(Exception):
-    """Training stopped before its end because it was asked to."""
-
-
-@dataclass
-class Reports:
-    """How a run talks to whoever started it.
-
-    Attributes:
-        tell: Takes kind, message and figures of an event.
-        checkpointed: Takes the step of a checkpoint that is whole.
-        should_stop: Whether to stop at the next step.
-        should_save: Whether to write a checkpoint before stopping.
-        told: Last step that was told before; it and earlier ones are not told again.
-    """
-
-    tell: Callable[..., None]
-    checkpointed: Callable[[int], None] = lambda _: None
-    should_stop: Callable[[], bool] = lambda: False
-    should_save: Callable[[], bool] = lambda: False
-    told: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,7 +43,7 @@ class Setup:
     base: Base
     tokenizer: ChatTokenizer
     folder: Path
-    reports: Reports
+    work: Work
 
 
 @dataclass
@@ -256,20 +234,20 @@ def _trainer_type() -> Any:
     return SftTrainer
 
 
-def reporters(config: LoraConfig, reports: Reports, each: list[int], score: Callable[[], float | None]) -> list[Any]:
+def reporters(config: LoraConfig, work: Work, each: list[int], score: Callable[[], float | None]) -> list[Any]:
     """The callbacks that tell, checkpoint and stop.
 
     Args:
         config: The run's.
-        reports: Whom to tell.
+        work: Whom to tell.
         each: Tokens of each step.
         score: Gives the validation loss.
     """
     per_epoch = math.ceil(len(each) / (config.epochs or 1))
-    return [_reporter(config, reports, each, per_epoch), _validator(reports, per_epoch, score)]
+    return [_reporter(config, work, each, per_epoch), _validator(work, per_epoch, score)]
 
 
-def _reporter(config: LoraConfig, reports: Reports, each: list[int], per_epoch: int) -> Any:
+def _reporter(config: LoraConfig, work: Work, each: list[int], per_epoch: int) -> Any:
     from transformers import TrainerCallback  # noqa: PLC0415
 
     class Reporter(TrainerCallback):  # type: ignore[misc]
@@ -288,14 +266,14 @@ def _reporter(config: LoraConfig, reports: Reports, each: list[int], per_epoch: 
             last = step >= state.max_steps
             every = min(5.0, max(0.5, (now - self.began) / 1000))  # a long run need not fill the disk with reports
             control.should_log = last or step == 1 or now - self.logged >= every
-            stop = reports.should_stop()
+            stop = work.should_stop()
             control.should_training_stop = control.should_training_stop or stop
             due = (
                 step % config.checkpoint_every == 0
                 if config.checkpoint_every
                 else now - self.saved >= CHECKPOINT_SECONDS
             )
-            control.should_save = (due and not last) or (stop and reports.should_save())
+            control.should_save = (due and not last) or (stop and work.terminated)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:  # noqa: ARG002
             if "loss" not in logs:
@@ -311,8 +289,8 @@ def _reporter(config: LoraConfig, reports: Reports, each: list[int], per_epoch: 
             speed = sum(each[self.counted : step]) / seconds
             eta = (now - self.began) / max(step - self.first, 1) * (state.max_steps - step)
             self.logged, self.counted = now, step
-            if step > reports.told:
-                reports.tell(
+            if step > work.told:
+                work.tell(
                     "metrics",
                     f"step {step}/{state.max_steps}, loss {logs['loss']:.4f}",
                     step=step,
@@ -331,12 +309,12 @@ def _reporter(config: LoraConfig, reports: Reports, each: list[int], per_epoch: 
             checkpoints.complete(checkpoint)
             checkpoints.prune(Path(args.output_dir), KEPT)
             self.saved = time.monotonic()
-            reports.checkpointed(state.global_step)
+            work.checkpointed(state.global_step)
 
     return Reporter()
 
 
-def _validator(reports: Reports, per_epoch: int, score: Callable[[], float | None]) -> Any:
+def _validator(work: Work, per_epoch: int, score: Callable[[], float | None]) -> Any:
     from transformers import TrainerCallback  # noqa: PLC0415
 
     class Validation(TrainerCallback):  # type: ignore[misc]
@@ -347,8 +325,8 @@ def _validator(reports: Reports, per_epoch: int, score: Callable[[], float | Non
             if step % per_epoch and step < state.max_steps:
                 return
             loss = score()
-            if loss is not None and step > reports.told:
-                reports.tell("metrics", f"step {step}, validation loss {loss:.4f}", step=step, validation_loss=loss)
+            if loss is not None and step > work.told:
+                work.tell("metrics", f"step {step}, validation loss {loss:.4f}", step=step, validation_loss=loss)
 
     return Validation()
 
@@ -378,7 +356,7 @@ def train_sft(setup: Setup, examples: list[Encoded], validation: list[Encoded]) 
         args=transformers.TrainingArguments(**training_arguments(config, setup.folder, len(each))),
         train_dataset=rows,
         data_collator=lambda group: collate(group, pad_id),
-        callbacks=reporters(config, setup.reports, each, score),
+        callbacks=reporters(config, setup.work, each, score),
     )
     return run(trainer, setup)
 
@@ -405,7 +383,7 @@ def run(trainer: Any, setup: Setup) -> Result:
     resumed = checkpoints.newest(setup.folder)
     if resumed is not None:
         step = checkpoints.step_of(resumed)
-        setup.reports.tell("checkpoint", f"going on after step {step}", step=step)
+        setup.work.tell("checkpoint", f"going on after step {step}", step=step)
     began = time.monotonic()
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     state = trainer.state

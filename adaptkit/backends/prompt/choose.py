@@ -7,20 +7,15 @@ free text gives a random sample, rows added later change little, and memory is b
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from adaptkit.data import ChatRecord, CompletionRecord, Record
+from adaptkit.data import ChatRecord, Record
+from adaptkit.data.conversations import Conversation, conversation_of, digest, question_digests, question_of
 from adaptkit.errors import DataError
-from adaptkit.types import AudioPart, Message
 
 __all__ = ["Chosen", "choose", "conversation_of"]
-
-Conversation = tuple[Message, ...]
 
 
 @dataclass(frozen=True)
@@ -46,25 +41,6 @@ class _Candidate:
     tools: tuple[Mapping[str, Any], ...] = ()
 
 
-def conversation_of(record: Record, *, rich: bool = False) -> Conversation | None:
-    """A row as turns that end with an answer in text; ``None`` where it is something else.
-
-    Args:
-        record: The row.
-        rich: Whether turns before the answer may hold images, calls of tools and their results.
-    """
-    if isinstance(record, CompletionRecord):
-        return (Message(role="user", content=record.prompt), Message(role="assistant", content=record.completion))
-    if not isinstance(record, ChatRecord) or not record.messages or (record.tools and not rich):
-        return None
-    last = record.messages[-1]
-    if last.role != "assistant" or last.tool_calls or not isinstance(last.content, str):
-        return None
-    if not all(_fits(turn, rich=rich) for turn in record.messages):
-        return None
-    return tuple(msgspec.structs.replace(turn, weight=None) for turn in record.messages)
-
-
 def choose(
     rows: Iterable[Record], count: int, seed: int, held_out: Iterable[Record] = (), *, rich: bool = False
 ) -> Chosen:
@@ -81,16 +57,16 @@ def choose(
         DataError: the examples define one tool in different ways.
     """
     salt = f"{seed}/".encode()
-    apart = {_digest(b"", _question(turns)) for row in held_out if (turns := conversation_of(row, rich=rich))}
+    apart = question_digests(held_out, rich=rich)
     kept: list[_Candidate] = []
     unfit = 0
     for row in rows if count else ():
         turns = conversation_of(row, rich=rich)
         if turns is None:
             unfit += 1
-        elif _digest(b"", _question(turns)) not in apart:
+        elif digest(question_of(turns)) not in apart:
             tools = row.tools if isinstance(row, ChatRecord) else ()
-            kept.append(_Candidate(_digest(salt, turns[-1:]), _digest(salt, turns), turns, tools))
+            kept.append(_Candidate(digest(turns[-1:], salt), digest(turns, salt), turns, tools))
             if len(kept) > 2 * count:
                 kept = _dealt(kept, count)
     dealt = _dealt(kept, count)
@@ -112,12 +88,6 @@ def _dealt(candidates: list[_Candidate], count: int) -> list[_Candidate]:
     return [candidate for _, candidate in order[:count]]
 
 
-def _fits(turn: Message, *, rich: bool) -> bool:
-    if not rich:
-        return isinstance(turn.content, str) and turn.role != "tool" and not turn.tool_calls
-    return not isinstance(turn.content, tuple) or not any(isinstance(part, AudioPart) for part in turn.content)
-
-
 def _tools(candidates: Iterable[_Candidate]) -> tuple[dict[str, Any], ...]:
     """The tools of all, by name."""
     known: dict[str, dict[str, Any]] = {}
@@ -126,11 +96,3 @@ def _tools(candidates: Iterable[_Candidate]) -> tuple[dict[str, Any], ...]:
         if known.setdefault(name, dict(tool)) != tool:
             raise DataError(f"the rows chosen as examples define the tool {name!r} in different ways; define it once")
     return tuple(known[name] for name in sorted(known))
-
-
-def _question(turns: Conversation) -> Conversation:
-    return tuple(turn for turn in turns[:-1] if turn.role not in ("system", "developer"))
-
-
-def _digest(salt: bytes, turns: Conversation) -> bytes:
-    return hashlib.sha256(salt + msgspec.json.encode(turns)).digest()

@@ -62,6 +62,8 @@ SHAPES: Mapping[str, Shape] = {
     for shape in (
         _shape("bedrock", "chat", "bedrock", "schemaVersion messages", cloud.read_bedrock),
         _shape("openai", "chat", "openai", "messages", chat.read_openai_chat),
+        # never told by its keys, which are an OpenAI row's too: only read where the format is named
+        _shape("anthropic", "chat", "anthropic", "messages", cloud.read_anthropic),
         _shape(
             "openai-preference",
             "preference",
@@ -173,6 +175,7 @@ FORMATS: Mapping[str, Format] = {
             cloud.write_bedrock,
             cloud.cannot_bedrock,
         ),
+        Format("anthropic", ("anthropic",), frozenset({"chat"}), cloud.write_anthropic, cloud.cannot_anthropic),
         Format("vertex", ("vertex",), frozenset({"chat"}), cloud.write_vertex, cloud.cannot_vertex),
     )
 }

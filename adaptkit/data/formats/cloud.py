@@ -1,6 +1,6 @@
-"""The rows of Amazon Bedrock (Converse) and Google Vertex (Gemini).
+"""The rows of Amazon Bedrock (Converse, and Anthropic's for Claude there) and Google Vertex (Gemini).
 
-Both are written for text conversations. Their tuning formats have no documented place for weights, names or OpenAI's
+All are written for text conversations. Their tuning formats have no documented place for weights, names or OpenAI's
 image addresses; tools differ by model family there, so they are refused instead of guessed.
 Sources: docs.aws.amazon.com/bedrock/latest/userguide/preparing-text-data.html and
 cloud.google.com/vertex-ai/generative-ai/docs/models/gemini-supervised-tuning-prepare.
@@ -20,11 +20,14 @@ from adaptkit.data.records import ChatRecord, CompletionRecord, Record, TextReco
 from adaptkit.types import Message, Part, Role, TextPart
 
 __all__ = [
+    "cannot_anthropic",
     "cannot_bedrock",
     "cannot_vertex",
+    "read_anthropic",
     "read_bedrock",
     "read_bedrock_text",
     "read_vertex",
+    "write_anthropic",
     "write_bedrock",
     "write_vertex",
 ]
@@ -62,6 +65,32 @@ def write_bedrock(record: Record) -> dict[str, Any]:
     if system:
         out["system"] = [{"text": turn.content} for turn in system]
     out["messages"] = [{"role": turn.role, "content": _blocks(turn)} for turn in turns]
+    return out
+
+
+def read_anthropic(row: Node) -> ChatRecord:
+    """``system`` as text, and ``messages`` of the roles user and assistant."""
+    row.refuse_others({"system", "messages"})
+    system = row.text("system") if row.has("system") else None
+    turns = [] if system is None else [Message(role="system", content=system)]
+    roles: dict[str, Role] = {"user": "user", "assistant": "assistant"}
+    for item in row.at("messages").items():
+        role, content = item.text("role"), item.text("content")
+        if role is not None and role not in roles:
+            item.at("role").problem("unknown-role", f"{shorten(role)} is not a role here.", "Use user or assistant.")
+        elif role is not None and content is not None:
+            turns.append(Message(role=roles[role], content=content))
+    if row.at("messages").value == []:
+        row.at("messages").problem("no-messages", "there are no messages.", "Remove the row.")
+    return ChatRecord(messages=tuple(turns))
+
+
+def write_anthropic(record: Record) -> dict[str, Any]:
+    """A row for Claude: plain text, the system message apart."""
+    assert isinstance(record, ChatRecord)  # noqa: S101 - the table of formats says so
+    system, turns = _system_first(record)
+    out: dict[str, Any] = {"system": system[0].content} if system else {}
+    out["messages"] = [{"role": turn.role, "content": turn.content} for turn in turns]
     return out
 
 
@@ -105,6 +134,30 @@ def cannot_bedrock(record: Record) -> Iterator[Finding]:
                     "bedrock would make each part of a system message a message of its own.",
                     "Join the parts.",
                 )
+
+
+def cannot_anthropic(record: Record) -> Iterator[Finding]:
+    """User and assistant in turn, each one text, after one system message at most."""
+    yield from refuse_features(record, "anthropic", _REFUSED)
+    yield from _order(record, "anthropic")
+    if not isinstance(record, ChatRecord):
+        return
+    system, turns = _system_first(record)
+    if len(system) > 1:
+        yield Finding("cannot-express", "$.messages[1]", "anthropic holds one system message.", "Join them.")
+    for index, turn in enumerate(record.messages):
+        if not isinstance(turn.content, str):
+            yield Finding(
+                "cannot-express", f"$.messages[{index}].content", "anthropic holds one text a turn.", "Join the parts."
+            )
+    for number, turn in enumerate(turns):
+        if turn.role in ("user", "assistant") and turn.role != ("user", "assistant")[number % 2]:
+            yield Finding(
+                "cannot-express",
+                f"$.messages[{len(system) + number}].role",
+                "anthropic holds user and assistant in turn, the user first.",
+                "Join the turns of one role.",
+            )
 
 
 def cannot_vertex(record: Record) -> Iterator[Finding]:

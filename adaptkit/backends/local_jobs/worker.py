@@ -1,11 +1,12 @@
-"""The process that runs one job: ``python -m adaptkit.backends.lora.worker JOB-FOLDER [LOCK]``.
+"""The process that runs one job: ``python -m adaptkit.backends.local_jobs.worker JOB-FOLDER [LOCK]``.
 
-It waits for its device, trains, writes the model, and says at every point how it stands. It may be killed at any
-moment: what is written is whole or does not count, and the next worker goes on from the last checkpoint.
+It waits for its turn, runs the job's program, and says at every point how it stands. It may be killed at any moment:
+what is written is whole or does not count, and the next worker goes on from the last checkpoint.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import signal
@@ -13,52 +14,62 @@ import sys
 import traceback
 from pathlib import Path
 
-from adaptkit.backends.lora.failures import describe
-from adaptkit.backends.lora.jobs import Job, this_worker
-from adaptkit.backends.lora.queueing import turn
+from adaptkit.backends.local_jobs.failures import describe
+from adaptkit.backends.local_jobs.job import Job, this_worker
+from adaptkit.backends.local_jobs.queueing import turn
+from adaptkit.backends.local_jobs.work import Interrupted
 from adaptkit.types import Status
 
 __all__ = ["main"]
 
 
 class _Stop(BaseException):
-    """The worker was asked to end: by a cancellation, or by SIGTERM."""
+    """The worker was asked to end where there is nothing to keep: by a cancellation, or by SIGTERM."""
 
 
 class _Worker:
     """One job on its way."""
 
     def __init__(self, job: Job) -> None:
-        self.job = job
+        self.job, self.tell = job, job.tell
+        self.told = 0
         self.terminated = False
-        self.training = False
+        self._entered = False
 
     def on_sigterm(self, *_: object) -> None:
-        """Stop at the next step with a checkpoint; before training there is nothing to keep."""
+        """Stop at the next step with a checkpoint; before there is something to keep, at once."""
         self.terminated = True
-        if not self.training:
+        if not self._entered:
             raise _Stop
 
     def should_stop(self) -> bool:
         return self.terminated or self.job.cancelling
 
-    def stop_if_asked(self) -> None:
+    def between(self) -> None:
         if self.should_stop():
             raise _Stop
+
+    def enter(self) -> None:
+        self._entered = True
+
+    def checkpointed(self, step: int) -> None:
+        self.job.update(step=step, starts=0)
+        self.tell("checkpoint", f"checkpoint after step {step}", step=step)
 
     def run(self) -> None:
         """Run to the end, whichever it is, and write it down."""
         job = self.job
         try:
-            self.stop_if_asked()
-            with turn(job, self.stop_if_asked):
+            self.between()
+            with turn(job, self.between):
                 job.update(status=Status.RUNNING, raw_status="running", worker=this_worker())
                 job.tell("status", "running")
-                model = self.train()
-            job.update(status=Status.SUCCEEDED, raw_status="succeeded", model=str(model))
-            job.tell("status", "succeeded", model=str(model))
+                self.told = job.mend_events()
+                model = importlib.import_module(job.spec.program).run(job, self)
+            job.update(status=Status.SUCCEEDED, raw_status="succeeded", model=model)
+            job.tell("status", "succeeded", model=model)
             shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
-        except _Stop:
+        except (_Stop, Interrupted):
             if job.cancelling:
                 job.update(status=Status.CANCELLED, raw_status="cancelled")
                 job.tell("status", "cancelled")
@@ -72,32 +83,6 @@ class _Worker:
             words = describe(error, job)
             job.update(status=Status.FAILED, raw_status="failed", message=words)
             job.tell("status", "failed", message=words)
-
-    def train(self) -> Path:
-        """Load, encode, train, write; gives the model's folder."""
-        from adaptkit.backends.lora import running  # noqa: PLC0415 - everything heavy is behind it
-        from adaptkit.backends.lora.training import Interrupted, Reports  # noqa: PLC0415
-
-        job = self.job
-        reports = Reports(
-            tell=job.tell,
-            checkpointed=lambda step: _checkpointed(job, step),
-            should_stop=self.should_stop,
-            should_save=lambda: self.terminated,
-            told=job.mend_events(),
-        )
-        try:
-            return running.run(job, reports, self.stop_if_asked, self._entering)
-        except Interrupted:
-            raise _Stop from None
-
-    def _entering(self) -> None:
-        self.training = True
-
-
-def _checkpointed(job: Job, step: int) -> None:
-    job.update(step=step, starts=0)
-    job.tell("checkpoint", f"checkpoint after step {step}", step=step)
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""One job at a time on each device, in the order they came."""
+"""One job at a time on what can serve but one, such as a device, in the order they came."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from adaptkit.backends.lora.jobs import Job
+from adaptkit.backends.local_jobs.job import Job
 from adaptkit.errors import NotFoundError
 
 __all__ = ["turn"]
@@ -20,26 +20,30 @@ LOOK = 0.2
 
 @contextmanager
 def turn(job: Job, between: Callable[[], None]) -> Iterator[None]:
-    """Wait until the job's device is free and every living job that came before has had its turn.
+    """Wait until what the job needs is free and every living job that came before has had its turn.
 
-    The device is held by a lock on a file, which the kernel lets go of however the holder ends.
+    It is held by a lock on a file, which the kernel lets go of however the holder ends.
 
     Args:
         job: The job.
         between: Called between two looks; raises to stop waiting.
     """
+    wanted = job.spec.queue
+    if not wanted:
+        yield
+        return
     queue = job.home / "queue"
-    device = str(job.spec.config["device"]).replace(":", "-")
-    tickets = queue / device
+    name = wanted.replace(":", "-")
+    tickets = queue / name
     tickets.mkdir(parents=True, exist_ok=True, mode=0o700)
     ticket = tickets / f"{int(job.spec.created * 1e6):020d}.{job.id}"
     ticket.touch(mode=0o600)
-    handle = os.open(queue / f"{device}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    handle = os.open(queue / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         told = False
         while not (_first(job, tickets) and _take(handle)):
             if not told:
-                job.tell("status", f"queued: waiting for {job.spec.config['device']}")
+                job.tell("status", f"queued: waiting for {wanted}")
                 told = True
             time.sleep(LOOK)
             between()

@@ -1,13 +1,13 @@
 """A job is a folder: what was asked, how it stands, what happened, and a lock that its worker holds while it lives.
 
 ```
-lora/jobs/<id>/   spec.json      what was asked; never changes
-                  state.json     how it stands; replaced whole
-                  events.jsonl   what happened; grows by whole lines
-                  log.txt        what the worker printed
-                  alive          locked by the worker; the kernel lets go of it however the worker ends
-                  cancel         there once a cancellation was asked for
-                  checkpoints/
+jobs/<id>/   spec.json      what was asked; never changes
+             state.json     how it stands; replaced whole
+             events.jsonl   what happened; grows by whole lines
+             log.txt        what the worker printed
+             alive          locked by the worker; the kernel lets go of it however the worker ends
+             cancel         there once a cancellation was asked for
+             checkpoints/   the program's own
 ```
 
 A folder appears whole, by a rename, so that two submissions with one tag make one job. A worker inherits the lock of
@@ -34,7 +34,7 @@ from adaptkit.errors import ArtifactError, NotFoundError
 from adaptkit.process import is_dead, process_name
 from adaptkit.types import Event, Snapshot, Status
 
-__all__ = ["Job", "Spec", "State"]
+__all__ = ["OFFLINE", "QUIET", "Job", "Spec", "State", "environment", "this_worker"]
 
 #: Seconds between two questions about a job of this machine.
 POLL_AFTER = 0.3
@@ -46,9 +46,24 @@ _children: list[subprocess.Popen[bytes]] = []
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked. ``config`` is the resolved configuration; ``files`` are paths by purpose."""
+    """What was asked.
+
+    Attributes:
+        id: The job's.
+        backend: Whose job it is.
+        program: Name of the module that does the work; see `adaptkit.backends.local_jobs.work`.
+        queue: What it needs for itself, such as a device; jobs with the same take turns. Empty for nothing.
+        config: The resolved configuration.
+        files: Paths by purpose.
+        fingerprint: Of the training data.
+        offline: Whether nothing may leave this machine.
+        created: Unix time.
+    """
 
     id: str
+    backend: str
+    program: str
+    queue: str
     config: dict[str, Any]
     files: dict[str, str]
     fingerprint: str
@@ -82,7 +97,7 @@ class Job:
     """One job of the folder ``home/jobs``.
 
     Args:
-        home: Folder of the backend.
+        home: Folder of the backend, which has its name.
         job_id: The job's id, which is its folder's name.
 
     Raises:
@@ -91,7 +106,7 @@ class Job:
 
     def __init__(self, home: Path, job_id: str) -> None:
         if not job_id or not job_id.isascii() or not job_id.replace("-", "").replace("_", "").isalnum():
-            raise NotFoundError(f"{job_id!r} is not the id of a local job", backend="lora")
+            raise NotFoundError(f"{job_id!r} is not the id of a local job", backend=home.name)
         self.home, self.id = home, job_id
         self.folder = home / "jobs" / job_id
 
@@ -188,8 +203,7 @@ class Job:
                     status=Status.FAILED,
                     raw_status="failed",
                     message=f"the worker was killed {state.starts} times at the same point, each time without a word; "
-                    "most often the machine is out of memory: lower batch_size or max_length. "
-                    f"Its log: {self.folder / 'log.txt'}",
+                    f"most often the machine is out of memory. Its log: {self.folder / 'log.txt'}",
                 )
                 return
             if self.cancelling:
@@ -242,22 +256,21 @@ class Job:
             os.close(handle)
 
     def mend_events(self) -> int:
-        """Cut off a last line that a crash tore, and give the last training step told (0 for none)."""
+        """Cut off a last line that a crash tore, and give the last step whose figures were told (0 for none)."""
         path = self.folder / "events.jsonl"
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             with path.open("r+b") as stream:
                 stream.truncate(len(whole))
-        steps = [event.data["step"] for event in self.events(None) if event.kind == "metrics" and "loss" in event.data]
-        return max(steps, default=0)
+        return max((event.data.get("step", 0) for event in self.events(None) if event.kind == "metrics"), default=0)
 
     def events(self, after: str | None) -> list[Event]:
         """Events after the one with that id; a line that is still being written is left for the next time."""
         try:
             start = int(after) if after else 0
         except ValueError:
-            raise NotFoundError(f"{after!r} is not the id of an event of a local job", backend="lora") from None
+            raise NotFoundError(f"{after!r} is not the id of an event of a local job", backend=self.home.name) from None
         told = []
         with os.fdopen(self._open("events.jsonl", os.O_RDONLY), "rb") as stream:
             stream.seek(start)
@@ -278,7 +291,7 @@ class Job:
             raise self._missing() from None
 
     def _missing(self) -> NotFoundError:
-        return NotFoundError(f"this machine has no local job {self.id} under {self.home}", backend="lora")
+        return NotFoundError(f"this machine has no local job {self.id} under {self.home}", backend=self.home.name)
 
 
 def _try_lock(handle: int, how: int) -> bool:
@@ -321,7 +334,7 @@ def _spawn(job: Job, lock: int) -> None:
     log = os.open(job.folder / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         child = subprocess.Popen(
-            [sys.executable, "-m", "adaptkit.backends.lora.worker", str(job.folder), str(lock)],
+            [sys.executable, "-m", "adaptkit.backends.local_jobs.worker", str(job.folder), str(lock)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

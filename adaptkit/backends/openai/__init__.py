@@ -1,0 +1,19 @@
+"""The `openai` backend: OpenAI's fine-tuning wire, at OpenAI and wherever else it is spoken.
+
+| module | idea |
+|---|---|
+| `config`, `graders` | what can be set |
+| `profiles` | what each host on this wire has, as one table |
+| `asking` | a configuration as the body of a job, and everything in it that a host cannot take |
+| `rules` | what training data must keep |
+| `api` | the vendor's SDK behind one seam: its errors, its answers, its pages |
+| `uploads` | files, whole or in parts |
+| `answers` | what the host says of jobs, events and checkpoints, as values |
+| `azure` | deployments, which Azure keeps behind another API |
+| `adapter` | the backend |
+"""
+
+from adaptkit.backends.openai.adapter import OpenAIAdapter
+from adaptkit.backends.openai.config import OpenAIConfig
+
+__all__ = ["OpenAIAdapter", "OpenAIConfig"]

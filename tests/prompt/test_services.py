@@ -457,7 +457,7 @@ def test_a_corpus_stands_before_every_question(setting, tmp_path):
     assert places == sorted(places)
     said = json.loads(Path(model.id).read_text())
     assert [segment["kind"] for segment in said["segments"]] == ["instructions", "examples", "corpus", "question"]
-    assert said["segments"][2]["documents"][0]["title"] == "prices.txt"
+    assert said["segments"][2]["documents"][0]["title"] == "prices"
     assert str(tmp_path) not in Path(model.id).read_text()
 
 

@@ -188,8 +188,10 @@ def test_streams_fail_alike(setting, fault):
     assert KEY not in f"{caught.value!r}{caught.value.__cause__!r}{caught.value.__context__!r}"
 
 
-def test_a_stream_that_breaks_off(setting):
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_stream_that_breaks_off(setting, silent):
     model = setting.model()
+    setting.service.silent = silent
     setting.service.broken_after = 10
     stream = model.stream(QUESTION)
     assert next(stream)

@@ -12,7 +12,7 @@ from adaptkit.adapter import ChatOptions
 from adaptkit.documents import with_documents
 from adaptkit.types import Document, Message, Reply
 
-__all__ = ["Ask", "Cache", "Service", "in_words", "private_texts", "upper_bound"]
+__all__ = ["Ask", "Cache", "Service", "in_words", "lower_bound", "private_texts", "upper_bound"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,11 @@ def private_texts(ask: Ask) -> list[str]:
     """Everything that was sent and must not come back in an error."""
     texts = [*ask.system, *(turn.text for turn in (*ask.examples, *ask.found, *ask.messages))]
     return texts + [document.text for document in (*ask.corpus, *ask.options.documents)]
+
+
+def lower_bound(ask: Ask) -> int:
+    """Fewer tokens than the prompt has, unless it is mostly blanks: a sixth of its characters."""
+    return sum(map(len, private_texts(ask))) // 6
 
 
 def upper_bound(ask: Ask) -> int:

@@ -41,7 +41,20 @@ from adaptkit.errors import (
     UnknownBackendError,
     UnsupportedError,
 )
-from adaptkit.types import DeploymentRef, Document, Event, JobRef, Message, ModelRef, Reply, Snapshot, Status, Usage
+from adaptkit.types import (
+    DeploymentRef,
+    Document,
+    Event,
+    Inventory,
+    JobRef,
+    Message,
+    ModelRef,
+    OwnedJob,
+    Reply,
+    Snapshot,
+    Status,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from adaptkit.adapter import Adapter, BackendConfig, ChatOptions
@@ -51,6 +64,7 @@ if TYPE_CHECKING:
     from adaptkit.client import Client
     from adaptkit.data import Dataset
     from adaptkit.deployment import Deployment
+    from adaptkit.estimate import Estimate
     from adaptkit.job import Job
     from adaptkit.model import Model
 
@@ -81,7 +95,9 @@ __all__ = [
     "DeploymentTimeout",
     "Document",
     "EgressError",
+    "Estimate",
     "Event",
+    "Inventory",
     "Job",
     "JobCancelled",
     "JobError",
@@ -95,6 +111,7 @@ __all__ = [
     "Model",
     "ModelRef",
     "NotFoundError",
+    "OwnedJob",
     "PermissionDeniedError",
     "PromptConfig",
     "QuotaError",
@@ -123,6 +140,7 @@ _HOME = {
     "Client": "adaptkit.client",
     "Dataset": "adaptkit.data",
     "Deployment": "adaptkit.deployment",
+    "Estimate": "adaptkit.estimate",
     "Job": "adaptkit.job",
     "LoraConfig": "adaptkit.backends.lora",
     "Model": "adaptkit.model",

@@ -336,10 +336,11 @@ class Client:
         targets = self._settings.targets
         if name in targets or name not in names():
             return self._target(name)
-        same = {adapter.account: adapter for adapter in map(self._adapter, targets.values()) if adapter.backend == name}
-        if len(same) > 1:
-            raise ConfigError(f"targets of the {name} backend belong to {len(same)} accounts: name one of them")
-        return next(iter(same.values()), None) or self._adapter(_bare(name, "unknown"))
+        same = [self._adapter(config) for config in targets.values() if config.backend == name]
+        accounts = {adapter.account for adapter in same}
+        if len(accounts) > 1:
+            raise ConfigError(f"targets of the {name} backend belong to {len(accounts)} accounts: name one of them")
+        return same[0] if same else self._by_defaults(name, "unknown", f"the {name} backend")
 
     def _adapter(self, config: BackendConfig) -> Adapter[Any]:
         key = (config.backend, config.model_dump_json())
@@ -380,11 +381,17 @@ class Client:
                 f"{ref} names no target, and {', '.join(same)} all use backend {ref.backend}: "
                 'add "target":"NAME" to the reference'
             )
+        return self._by_defaults(ref.backend, ref.id if isinstance(ref, ModelRef) else "unknown", str(ref))
+
+    def _by_defaults(self, backend: str, model: str, what: str) -> Adapter[Any]:
+        """An adapter without a target, for what is there already: a model that must be named trains nothing then."""
         try:
-            return self._adapter(_bare(ref.backend, ref.id if isinstance(ref, ModelRef) else "unknown"))
+            named = adapter_type(backend).config_type.model_fields.get("model")
+            table = {"backend": backend} | ({"model": model} if named is not None and named.is_required() else {})
+            return self._adapter(configuration.target(backend, table))
         except AdaptkitError as error:
             raise ConfigError(
-                f"nothing says how to reach {ref}: add a target with backend = {ref.backend!r} ({error})"
+                f"nothing says how to reach {what}: add a target with backend = {backend!r} ({error})"
             ) from None
 
 
@@ -399,13 +406,6 @@ def _settings(config: str | os.PathLike[str] | None, targets: Targets | None) ->
         return Settings(targets=named)
     found = Path(config) if config is not None else configuration.find()
     return configuration.load(found) if found is not None else Settings()
-
-
-def _bare(backend: str, model: str) -> BackendConfig:
-    """A backend's defaults, to reach what is there already; a model that must be named trains nothing here."""
-    named = adapter_type(backend).config_type.model_fields.get("model")
-    table = {"backend": backend} | ({"model": model} if named is not None and named.is_required() else {})
-    return configuration.target(backend, table)
 
 
 def _narrowed(of_file: Egress, of_code: Egress) -> Egress:

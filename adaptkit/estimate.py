@@ -39,14 +39,14 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         tokens = "unknown" if self.tokens is None else f"{'' if self.counted else 'about '}{self.tokens:,}"
-        lines = [f"tokens: {tokens} an epoch, {self.epochs or 'unknown number of'} epochs"]
+        lines = [f"tokens: {tokens} an epoch", f"epochs: {'the host chooses' if self.epochs is None else self.epochs}"]
         if self.usd is None:
             why = "the host chooses the epochs" if self.price and self.epochs is None else "no price is known"
             lines.append(f"training: unknown ({why})")
         else:
-            lines.append(f"training: about ${self.usd:,.2f} ({_basis(self.price)} a million tokens)")
+            lines.append(f"training: about ${self.usd:,.2f}, at {_basis(self.price, 'a million tokens')}")
         if self.hosting is not None:
-            lines.append(f"hosting, apart from that: {_basis(self.hosting)} an hour until it is stopped")
+            lines.append(f"hosting, apart from that, until it is stopped: {_basis(self.hosting, 'an hour')}")
         return "\n".join(lines)
 
 
@@ -106,5 +106,5 @@ def _count(model: str, data: Dataset) -> int | None:
     return sum(tokenizer.count(record) for record in data)
 
 
-def _basis(price: Price | None) -> str:
-    return "" if price is None else f"${price.usd:g}, {price.source}, {price.date}"
+def _basis(price: Price | None, per: str) -> str:
+    return "" if price is None else f"${price.usd:g} {per} ({price.source}, {price.date})"

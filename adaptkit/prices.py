@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from adaptkit.errors import ConfigError
+from adaptkit.types import Usage
 
 __all__ = ["Price", "Prices", "RateCard", "billions"]
 
@@ -97,6 +98,15 @@ class RateCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def writing(self, ttl: str) -> float | None:
         """Price of writing to the cache for so long, ``None`` if unknown."""
         return self.cache_write.get(ttl) if self.cache_write else self.input
+
+    def usd(self, usage: Usage) -> float | None:
+        """What a call has cost; ``None`` where it used a cache whose prices are not known."""
+        rest = usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens
+        dearest = max(self.cache_write.values(), default=self.input)  # the answer does not say for how long
+        if usage.cache_read_tokens and self.cache_read is None:
+            return None
+        cached = usage.cache_read_tokens * (self.cache_read or 0.0) + usage.cache_write_tokens * dearest
+        return (rest * self.input + cached + usage.output_tokens * self.output) / 1e6
 
     def _is_for(self, service: str, model: str) -> bool:
         if self.service != service or not model.startswith(self.model):

@@ -56,8 +56,9 @@ def identity(plan: Plan[Any]) -> str:
     data and other files count by fingerprint, so neither key order nor the path of a file matters. What a model is
     deployed on says nothing of how it is trained.
     """
-    apart = {"validation", "deploy", *plan.contents}
-    config = plan.config.model_dump(mode="json", exclude_defaults=True, exclude=apart)
+    config = plan.config.model_dump(
+        mode="json", exclude_defaults=True, exclude={"validation", "deploy", *plan.contents}
+    )
     data = {file.purpose: file.data.fingerprint for file in plan.files} | dict(plan.contents)
     what = {"backend": plan.config.backend, "config": config, "data": {**data, "train": plan.fingerprint}}
     return hashlib.sha256(msgspec.json.encode(what, order="deterministic")).hexdigest()

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import httpx2
 import msgspec
 
-from adaptkit import registry
+from adaptkit import Client, Dataset, registry
 from adaptkit.adapter import Adapter, BackendConfig, Context, DataFile, Guarantee, Plan
 from adaptkit.backends.rest import Rest, account_of, segment
 from adaptkit.http import client
@@ -194,10 +194,13 @@ def serve(name: str, jobs: int, delay: float) -> None:
         return accept(server)
 
     wire._Server.get_request = counted  # type: ignore[method-assign]
-    fake = HOSTS[name].service()
-    fake.jobs.script = [HOSTS[name].running]
+    host = HOSTS[name]
+    fake = host.service()
+    fake.jobs.script = [host.running]
+    body = _submitted(host, fake) if jobs else {}
     for number in range(jobs):
-        fake.jobs.add(f"tag{number}", {}, f"job-{number}")
+        fake.jobs.add(f"tag{number}", body, f"job-{number}")
+    fake.wire.asked.clear()
     if delay:
         fake.wire.delay = delay
         fake.wire.next("poll", *["slow"] * 100_000)
@@ -205,6 +208,16 @@ def serve(name: str, jobs: int, delay: float) -> None:
     sys.stdin.read()
     print(json.dumps({**fake.wire.count(), "connections": connections[0]}), flush=True)
     fake.wire.close()
+
+
+def _submitted(host: Host, fake: Fake) -> Mapping[str, Any]:
+    """What the backend asks for, by having it ask once."""
+    answer = {"role": "assistant", "content": "A number."}
+    rows = [{"messages": [{"role": "user", "content": f"What is {number}?"}, answer]} for number in range(16)]
+    with tempfile.TemporaryDirectory() as home, Client(targets={"t": host.config(fake.wire.url)}, home=home) as client:
+        client.submit("t", Dataset.of(rows))
+    (made,) = fake.jobs.all.values()
+    return made.body
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from urllib.parse import quote
 
 import httpx2
@@ -15,6 +15,8 @@ from adaptkit.errors import ServiceError
 from adaptkit.http import key_from, raise_for, translating
 
 __all__ = ["Rest", "account_of", "segment"]
+
+T = TypeVar("T")
 
 _PIECE = 1 << 20
 _MOST_PAGES = 1000  # a list that says for ever that there is more
@@ -59,13 +61,19 @@ class Rest:
             ConfigError: the key is not in the environment.
         """
         response = self._send(method, path, body, query, private)
-        if not response.content.strip():
-            return {}
+        return self._decoded(response, dict[str, Any], "object") if response.content.strip() else {}
+
+    def items(self, path: str, query: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """A list that comes as an array with nothing around it; otherwise as `send`."""
+        return self._decoded(self._send("GET", path, None, query, ()), list[dict[str, Any]], "array of objects")
+
+    def _decoded(self, response: httpx2.Response, kind: type[T], said: str) -> T:
         try:
-            return msgspec.json.decode(response.content, type=dict[str, Any])
+            return msgspec.json.decode(response.content, type=kind)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            kind = response.headers.get("content-type", "no content type").partition(";")[0][:80]
-            message = f"{method} {self._url}{path} answered with {kind} that is no JSON object"
+            given = response.headers.get("content-type", "no content type").partition(";")[0][:80]
+            asked = f"{response.request.method} {response.request.url.copy_with(query=None)}"
+            message = f"{asked} answered with {given} that is no JSON {said}"
             raise ServiceError(message, backend=self._backend, status_code=response.status_code) from None
 
     def put_file(self, url: str, file: Path, headers: Mapping[str, str], part: range | None = None) -> httpx2.Response:

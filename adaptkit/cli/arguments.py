@@ -10,7 +10,7 @@ import typer
 
 from adaptkit import config
 
-__all__ = ["Data", "ModelText", "Ref", "Seconds", "Target"]
+__all__ = ["Data", "ModelText", "Ref", "Seconds", "SourceTarget", "Target"]
 
 
 def _complete_target(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -25,6 +25,10 @@ def _complete_target(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 Target = Annotated[str, typer.Argument(help="A target of adaptkit.toml.", autocompletion=_complete_target)]
+SourceTarget = Annotated[
+    str,
+    typer.Argument(metavar="SOURCE_TARGET", help="A target of adaptkit.toml.", autocompletion=_complete_target),
+]
 Data = Annotated[list[str], typer.Argument(help="JSONL (also .gz) or Parquet files, or globs in quotes.")]
 Ref = Annotated[str, typer.Argument(help="A job: its reference, its id, or last.", metavar="REF")]
 ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A job or model, or last.")]

@@ -9,7 +9,7 @@ import typer
 
 from adaptkit import adoption
 from adaptkit.cli import show, show_hosts
-from adaptkit.cli.arguments import Data, ModelText, Ref, Seconds, Target
+from adaptkit.cli.arguments import Data, ModelText, Ref, Seconds, SourceTarget, Target
 from adaptkit.cli.exits import Exit
 from adaptkit.cli.references import find_config, find_deployment, find_job, find_model
 from adaptkit.cli.session import Session, verb
@@ -36,7 +36,7 @@ def estimate(session: Session, target: Target, data: Data) -> None:
 @verb(hosts)
 def translate(
     session: Session,
-    source: Annotated[str, typer.Argument(metavar="SOURCE_TARGET", help="A target of adaptkit.toml.")],
+    source: SourceTarget,
     backend: Annotated[str, typer.Argument(help="The backend to move to.")],
 ) -> None:
     """Write a target for another backend.

@@ -35,6 +35,12 @@ def conversation_of(record: Record, *, rich: bool = False) -> Conversation | Non
     return tuple(msgspec.structs.replace(turn, weight=None) for turn in record.messages)
 
 
+def _fits(turn: Message, *, rich: bool) -> bool:
+    if not rich:
+        return isinstance(turn.content, str) and turn.role != "tool" and not turn.tool_calls
+    return not isinstance(turn.content, tuple) or not any(isinstance(part, AudioPart) for part in turn.content)
+
+
 def question_of(turns: Conversation) -> Conversation:
     """What stands before the answer, without the system message."""
     return tuple(turn for turn in turns[:-1] if turn.role not in ("system", "developer"))
@@ -46,11 +52,5 @@ def digest(turns: Conversation, salt: bytes = b"") -> bytes:
 
 
 def question_digests(rows: Iterable[Record], *, rich: bool = False) -> set[bytes]:
-    """The questions of rows, to keep what asks the same out of the examples; ``rich`` as for `conversation_of`."""
-    return {digest(question_of(turns)) for row in rows if (turns := conversation_of(row, rich=rich)) is not None}
-
-
-def _fits(turn: Message, *, rich: bool) -> bool:
-    if not rich:
-        return isinstance(turn.content, str) and turn.role != "tool" and not turn.tool_calls
-    return not isinstance(turn.content, tuple) or not any(isinstance(part, AudioPart) for part in turn.content)
+    """The questions of rows, to keep what asks the same out of the examples."""
+    return {digest(question_of(turns)) for row in rows if (turns := conversation_of(row, rich=rich))}

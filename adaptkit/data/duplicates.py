@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import compress
 from typing import IO
 
-__all__ = ["HashLog"]
+__all__ = ["Distinct", "HashLog"]
 
 _FIT = 1 << 18  # hashes of one bucket as a set: about 20 MB
 _CHUNK = 1 << 16
@@ -17,6 +17,45 @@ _SPILL = 1 << 20  # hashes held before they go to a file: 8 MB
 _MASKS = [
     [bytes((byte >> shift) & 3 == bucket for byte in range(256)) for bucket in range(4)] for shift in (0, 2, 4, 6)
 ]
+
+
+class Distinct:
+    """How many of many hashes are different: a set while they are few, then a `HashLog`."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._seen: set[int] = set()
+        self._log: HashLog | None = None
+
+    def extend(self, hashes: list[int]) -> None:
+        """Add hashes."""
+        self.total += len(hashes)
+        if self._log is not None:
+            self._log.extend(hashes)
+            return
+        self._seen.update(hashes)
+        if len(self._seen) > _FIT:
+            self._as_log()
+
+    def merge(self, path: str, total: int) -> None:
+        """Add ``total`` hashes, of which another process left the different ones in a file with `save`."""
+        self.total += total
+        self._as_log().merge(path)
+
+    def save(self, path: str) -> None:
+        """Leave the different hashes, and perhaps some more than once, in a file."""
+        self._as_log().save(path)
+
+    def count(self) -> int:
+        """How many different hashes there are."""
+        return len(self._seen) if self._log is None else self._log.distinct()
+
+    def _as_log(self) -> HashLog:
+        if self._log is None:
+            self._log = HashLog()
+            self._log.extend(list(self._seen))
+            self._seen = set()
+        return self._log
 
 
 class HashLog:
@@ -33,9 +72,9 @@ class HashLog:
     def __len__(self) -> int:
         return self._stored + len(self._values)
 
-    def extend(self, hashes: Iterable[int]) -> None:
+    def extend(self, hashes: list[int]) -> None:
         """Add hashes."""
-        self._values.extend(hashes)
+        self._values.fromlist(hashes)  # in a third of the time that `array.extend` takes
         if len(self._values) >= _SPILL:
             self._spill()
 
@@ -45,7 +84,7 @@ class HashLog:
         with open(path, "rb") as file:  # noqa: PTH123
             while data := file.read(8 * _CHUNK):
                 values.frombytes(data)
-                self.extend(values)
+                self.extend(values.tolist())
                 del values[:]
 
     def save(self, path: str) -> None:
@@ -88,7 +127,7 @@ def _distinct(log: HashLog, level: int) -> int:
     for chunk in log._chunks():  # noqa: SLF001
         digits = bytes(memoryview(chunk).cast("B")[byte::8])
         for bucket, mask in zip(buckets, masks, strict=True):
-            bucket.extend(compress(chunk, digits.translate(mask)))
+            bucket.extend(list(compress(chunk, digits.translate(mask))))
     total = 0
     while buckets:
         total += _distinct(buckets.pop(), level + 1)

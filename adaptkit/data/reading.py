@@ -223,7 +223,7 @@ def _blocks(file: IO[bytes], end: int | None) -> Iterator[bytes | None]:
             data = data[begin:]
         cut = data.rfind(b"\n") + 1
         if cut:
-            yield rest + data[:cut] if rest else data[:cut]
+            yield b"".join((rest, memoryview(data)[:cut]))  # copied once, not twice
             rest = data[cut:]
         else:
             rest += data

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from adaptkit.data import typed
 from adaptkit.data.formats import SHAPES, Format, Shape, format_named, shape_of
 from adaptkit.data.formats.row import Node
 from adaptkit.data.parsing import MAX_LINE, RowFault, check_depth, parse_object, shorten
@@ -66,6 +67,8 @@ class RowReader:
             _check_values(row)
             return self._held_to_kind(row), []
         if isinstance(row, bytes):
+            if self.shape is not None and (good := typed.read(row, self.shape.name)) is not None:
+                return good, []
             value = parse_object(row)
         elif isinstance(row, Mapping):
             value = dict(row)

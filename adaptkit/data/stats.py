@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
@@ -57,8 +57,6 @@ class Stats(msgspec.Struct, frozen=True):
     files: tuple[FileFacts, ...] = ()
 
 
-_TOGETHER = 1024
-
 #: Count, total, minimum, maximum, every how many-th value is kept, and those values.
 SampleState = tuple[int, int, int, int, int, bytes]
 
@@ -72,9 +70,8 @@ class Sample:
         self.count = self.total = self.lowest = self.highest = 0
         self._stride, self._skip = 1, 0
         self._values = array("Q")
-        self._waiting: list[int] = []
 
-    def extend(self, values: Sequence[int]) -> None:
+    def extend(self, values: list[int]) -> None:
         """Add numbers."""
         if not values:
             return
@@ -83,26 +80,15 @@ class Sample:
         self.highest = max(self.highest, high)
         self.count += len(values)
         self.total += sum(values)
-        self._values.extend(values[self._skip :: self._stride])
+        self._values.fromlist(values[self._skip :: self._stride])  # in a third of the time of `array.extend`
         self._skip = (self._skip - len(values)) % self._stride
         while len(self._values) > self._MOST:
             self._skip += self._stride * (len(self._values) % 2)
             self._values = self._values[::2]
             self._stride *= 2
 
-    def add(self, value: int) -> None:
-        """Add one number."""
-        self._waiting.append(value)
-        if len(self._waiting) >= _TOGETHER:
-            self._flush()
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        self.extend(waiting)
-
     def state(self) -> SampleState:
         """Everything, as plain values, for `merge` in another process."""
-        self._flush()
         return self.count, self.total, self.lowest, self.highest, self._stride, self._values.tobytes()
 
     def merge(self, state: SampleState) -> None:
@@ -123,7 +109,6 @@ class Sample:
 
     def lengths(self) -> Lengths:
         """The figures."""
-        self._flush()
         if not self.count:
             return Lengths()
         ordered = sorted(self._values)

@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from itertools import filterfalse
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from adaptkit.data import fast
-from adaptkit.data.duplicates import HashLog
-from adaptkit.data.fast import Conversation, PlainRole, PlainTurn
+from adaptkit.data.blocks import Conversation, PlainBlock, PlainTurn
+from adaptkit.data.duplicates import Distinct
 from adaptkit.data.formats import format_named, unwritable
 from adaptkit.data.problems import Finding, Problem, ProblemList
 from adaptkit.data.reading import JsonLines, RawRow, Source, lines_of
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Tally", "TallyState", "hash_in_every_process"]
 
-_PLAIN_ROLES: tuple[PlainRole, ...] = ("user", "assistant", "system", "developer")  # the most frequent first
 _TURN_TOKENS = 4  # what a chat template spends on the frame of one turn, about
 
 
@@ -46,6 +45,7 @@ class TallyState(msgspec.Struct, frozen=True):
     """The figures of a `Tally` as plain values."""
 
     rows: int
+    hashes: int
     turn_count: int
     text_bytes: int
     roles: dict[str, int]
@@ -75,10 +75,11 @@ class Tally:
         self.lines = 0  # of the present file
         self._rules, self._reader, self._keep, self._plain_hash = rules, reader, keep, plain_hash
         self._format = format_named(rules.format)
+        self._one_by_one = bool(rules.record_rules or keep or "chat" not in self._format.kinds)
         self._rows = self._text_bytes = self._turn_count = 0
         self._roles: Counter[str] = Counter()
         self._turns, self._characters = Sample(), Sample()
-        self._hashes = HashLog()
+        self._hashes = Distinct()
         self._secrets: Counter[str] = Counter()
         self._file: str | None = None
 
@@ -93,7 +94,7 @@ class Tally:
                 continue
             digest.update(block)
             size += len(block)
-            self._block(block)
+            self._block(block, closely=may_hold_secret(block))
         return FileFacts(source.name, size, digest.hexdigest())
 
     def rows(self, source: Source) -> None:
@@ -102,6 +103,7 @@ class Tally:
         for number, row in source.rows():
             record = self._row(number, row)
             if record is not None:
+                self._count([record])
                 self._look_for_secrets(canonical(record), number)
 
     def leave(self, hashes: Path) -> TallyState:
@@ -109,6 +111,7 @@ class Tally:
         self._hashes.save(str(hashes))
         return TallyState(
             self._rows,
+            self._hashes.total,
             self._turn_count,
             self._text_bytes,
             dict(self._roles),
@@ -126,7 +129,7 @@ class Tally:
         self._secrets.update(state.secrets)
         self._turns.merge(state.turns)
         self._characters.merge(state.characters)
-        self._hashes.merge(str(hashes))
+        self._hashes.merge(str(hashes), state.hashes)
 
     def stats(self, files: tuple[FileFacts, ...]) -> Stats:
         """The figures."""
@@ -139,74 +142,68 @@ class Tally:
             turns=self._turns.lengths(),
             characters=self._characters.lengths(),
             tokens=self._text_bytes // 4 + _TURN_TOKENS * self._turn_count,
-            duplicates=len(self._hashes) - self._hashes.distinct(),
+            duplicates=self._hashes.total - self._hashes.count(),
             secrets=dict(self._secrets),
             files=files,
         )
 
-    def _plain(self, block: bytes) -> int:
-        """Count a block of plain rows that keep every rule, and tell how many; 0 if it needs a closer look."""
-        if self._rules.record_rules or self._keep or "chat" not in self._format.kinds:
-            return 0
-        rows = fast.decode_plain(block, self._reader)
-        if rows is None:
-            return 0
-        turns = [turn for row in rows for turn in row]
-        counts = _counts([turn.role for turn in turns])
-        unanswered = self._rules.needs_answer and any(row[-1].role != "assistant" for row in rows)
-        if unanswered or counts.keys() - self._format.plain_roles:
-            return 0
-        if may_hold_secret(block):
-            self._look_for_secrets(block, self.lines + 1)
-        characters = []
-        for row in rows:  # a loop, because a sum of a list each is twice as slow for a few turns
-            length = 0
-            for turn in row:
-                length += len(turn.content)
-            characters.append(length)
-        self._rows += len(rows)
-        self._roles.update(counts)
-        self._turns.extend(list(map(len, rows)))
-        self._characters.extend(characters)
-        self._text_bytes += sum(characters) + _beyond_ascii([turn.content for turn in turns])
-        self._turn_count += len(turns)
-        self._hashes.extend(map(self._plain_hash, rows))
-        return len(rows)
+    def _block(self, block: bytes, *, closely: bool) -> None:
+        """Take in whole lines: plain ones together, halves if need be so that one odd row slows down few others.
 
-    def _block(self, block: bytes) -> None:
-        """Take in whole lines: halves that are plain as blocks, so that one odd row slows down few others."""
-        rows = self._plain(block)
-        if rows:
-            self.lines += rows
+        Args:
+            block: The lines.
+            closely: Whether to look for secrets.
+        """
+        plain = self._plain(block)
+        if plain is not None:
+            if closely:
+                self._look_for_secrets(block, self.lines + 1)
+            self._count_plain(plain)
             return
         middle = block.find(b"\n", len(block) // 2) + 1 or block.rfind(b"\n", 0, -1) + 1
-        if 0 < middle < len(block):
-            self._block(block[:middle])
-            self._block(block[middle:])
+        if 0 < middle < len(block) and self._plain(block[: block.index(b"\n")]) is not None:
+            self._block(block[:middle], closely=closely)
+            self._block(block[middle:], closely=closely)
             return
-        for line in lines_of(block):
-            self._line(line)
+        self._count([record for line in lines_of(block) if (record := self._line(line, closely=closely))])
 
-    def _line(self, line: bytes) -> None:
+    def _plain(self, block: bytes) -> PlainBlock | None:
+        """A block that holds nothing but plain rows that keep every rule, else ``None``."""
+        plain = None if self._one_by_one else fast.decode_plain(block, self._reader)
+        if plain is None or plain.roles.keys() - self._format.plain_roles:
+            return None
+        return None if self._rules.needs_answer and plain.last != {"assistant"} else plain
+
+    def _count_plain(self, plain: PlainBlock) -> None:
+        self.lines += len(plain.rows)
+        self._rows += len(plain.rows)
+        self._roles.update(plain.roles)
+        self._turns.extend(plain.turns)
+        self._characters.extend(plain.characters)
+        self._text_bytes += plain.text_bytes
+        self._turn_count += sum(plain.turns)
+        self._hashes.extend(list(map(self._plain_hash, plain.rows)))
+
+    def _line(self, line: bytes, *, closely: bool) -> Record | None:
         self.lines += 1
         if not line or line.isspace():
             self._note(Finding("blank-line", "$", "the line is empty.", "Remove it.", "warning"), self.lines)
-            return
-        self._row(self.lines, line)
-        if may_hold_secret(line):
+            return None
+        record = self._row(self.lines, line)
+        if closely and may_hold_secret(line):
             self._look_for_secrets(line, self.lines)
+        return record
 
     def _row(self, number: int, row: RawRow) -> Record | None:
+        """Judge a row; the record, if there is one to count."""
         record, findings = self._reader.read(row)
         if record is not None and self._keep is not None and not self._keep(record):
             return None
         self._rows += 1
+        if record is not None:
+            findings = self._findings(record)
         for finding in findings:
             self._note(finding, number)
-        if record is not None:
-            self._count(record)
-            for finding in self._findings(record):
-                self._note(finding, number)
         return record
 
     def _findings(self, record: Record) -> list[Finding]:
@@ -217,16 +214,19 @@ class Tally:
             found += [finding for rule in rules for finding in rule(record)]
         return found
 
-    def _count(self, record: Record) -> None:
-        turns = turns_of(record)
-        texts = [turn.text for turn in turns] or _plain_texts(record)
-        for turn in turns:
-            self._roles[turn.role] += 1
-        self._turns.add(len(turns))
-        self._characters.add(sum(map(len, texts)))
-        self._text_bytes += sum(len(text.encode()) for text in texts)
-        self._turn_count += len(turns)
-        self._hashes.extend([self._content_hash(record)])
+    def _count(self, records: list[Record]) -> None:
+        turns = list(map(turns_of, records))
+        flat = list(chain.from_iterable(turns))
+        texts = [
+            "".join([turn.text for turn in row] or _plain_texts(record))
+            for row, record in zip(turns, records, strict=True)
+        ]
+        self._roles.update([turn.role for turn in flat])
+        self._turns.extend(list(map(len, turns)))
+        self._characters.extend(list(map(len, texts)))
+        self._text_bytes += len("".join(texts).encode())
+        self._turn_count += len(flat)
+        self._hashes.extend(list(map(self._content_hash, records)))
 
     def _content_hash(self, record: Record) -> int:
         """The same number for equal content, whichever lane the row came through."""
@@ -250,23 +250,6 @@ class Tally:
 
     def _note(self, finding: Finding, line: int) -> None:
         self.problems.append(Problem.at(finding, self._file, line))
-
-
-def _counts(roles: list[PlainRole]) -> dict[PlainRole, int]:
-    """How often each role stands there."""
-    counts: dict[PlainRole, int] = {}
-    left = len(roles)
-    for role in _PLAIN_ROLES:
-        if left and (count := roles.count(role)):
-            counts[role] = count
-            left -= count
-    return counts
-
-
-def _beyond_ascii(texts: list[str]) -> int:
-    """How many more bytes than characters the texts have in UTF-8."""
-    others = "".join(filterfalse(str.isascii, texts))
-    return len(others.encode()) - len(others)
 
 
 def _plain_texts(record: Record) -> list[str]:

@@ -1,9 +1,8 @@
 """For testing: your lifecycle code with no key, network or waiting, and your backend against the contract.
 
 `ScriptedConfig` is the configuration of a fake remote service that does what you tell it, `ScriptedService` that
-service seen from outside, `FakeClock` time that passes at once. `FakeOpenAI` and its like are fakes of hosts,
-`FakeAnthropic` and its like of services that answer, over real sockets; each is loaded when it is asked for. The
-contract that every backend keeps is in
+service seen from outside, `FakeClock` time that passes at once. `FakeOpenAI` and its like are fakes of services,
+over real sockets; each is loaded when it is asked for. The contract that every backend keeps is in
 `adaptkit.testing.contract`.
 
 ```python

@@ -8,13 +8,12 @@ with closing(FakeOpenAI(key="sk-test")) as service:
 
 from __future__ import annotations
 
-import hashlib
-import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from adaptkit.testing.openai_files import FakeFiles, error, missing, page, refused
 from adaptkit.testing.wire import Answer, Asked, Jobs, RemoteJob, Route, Wire
 
 __all__ = ["FakeOpenAI"]
@@ -36,11 +35,10 @@ class FakeOpenAI:
         jobs: The jobs; `Jobs.script` says which states new ones go through.
         url: Address of the wire, with ``/v1``.
         base: Id of the base model that there is.
-        files: Content of every file by id.
-        file_status: What files are said to be.
+        store: The files.
         ignores_filter: Whether lists show every job, whatever metadata was asked for.
         keeps_metadata: Whether jobs show the metadata that they were made with.
-        newest_page: Most rows of a page, whatever was asked for.
+        newest_page: Most jobs, events or checkpoints of a page, whatever was asked for.
         closed: Whether the organization may make no jobs: 403, ``training_not_available``.
         shutdown_dates: By id of a model.
         fault: What a failed job says.
@@ -48,7 +46,7 @@ class FakeOpenAI:
         figures: Losses that a job tells when it runs.
         reply: What models answer; ``{text}`` stands for the question.
         weights: Files of a checkpoint by name (Nebius).
-        deployments: By name (Azure).
+        deployments: By name (Azure, Nebius).
     """
 
     def __init__(self, key: str | None = None, profile: Literal["openai", "azure", "nebius"] = "openai") -> None:
@@ -59,11 +57,8 @@ class FakeOpenAI:
             "azure": "gpt-4.1-2025-04-14",
             "nebius": "meta-llama/Llama-3.1-8B-Instruct",
         }[profile]
-        self.files: dict[str, bytes] = {}
-        self._facts: dict[str, dict[str, Any]] = {}
-        self._uploads: dict[str, dict[str, Any]] = {}
+        self.store = FakeFiles()
         self._deleted: set[str] = set()
-        self.file_status: str | None = "processed"
         self.ignores_filter, self.keeps_metadata, self.closed = False, True, False
         self.newest_page = 100
         self.shutdown_dates: dict[str, str] = {}
@@ -80,6 +75,11 @@ class FakeOpenAI:
         """Address of the wire; follows `Wire.url`."""
         return f"{self.wire.url}/v1"
 
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Content of every file by id."""
+        return self.store.content
+
     def close(self) -> None:
         """Stop listening."""
         self.wire.close()
@@ -88,14 +88,7 @@ class FakeOpenAI:
         job = "/v1/fine_tuning/jobs/{id}"
         deployment = _ARM + "/deployments/{name}"
         return [
-            Route("POST", "/v1/files", "upload", self._upload),
-            Route("GET", "/v1/files", "list_files", self._list_files),
-            Route("GET", "/v1/files/{id}", "has_upload", self._file),
-            Route("DELETE", "/v1/files/{id}", "delete_data", self._delete_file),
-            Route("GET", "/v1/files/{id}/content", "download", self._content),
-            Route("POST", "/v1/uploads", "begin_upload", self._begin_upload),
-            Route("POST", "/v1/uploads/{id}/parts", "upload_part", self._part),
-            Route("POST", "/v1/uploads/{id}/complete", "complete_upload", self._complete),
+            *self.store.routes(),
             Route("POST", "/v1/fine_tuning/jobs", "submit", self._submit),
             Route("GET", "/v1/fine_tuning/jobs", "find", self._find),
             Route("GET", job, "poll", self._poll),
@@ -108,89 +101,14 @@ class FakeOpenAI:
             Route("GET", "/v1/models/{id*}", "shutdown_date", self._model),
             Route("DELETE", "/v1/models/{id*}", "delete_model", self._delete_model),
             Route("POST", "/v1/chat/completions", "chat", self._chat),
+            Route("POST", "/v0/models", "deploy", self._serve),
+            Route("GET", "/v0/models", "find_deployments", lambda _: Answer(list(self.deployments.values()))),
+            Route("GET", "/v0/models/{name*}", "deployment", self._served),
+            Route("DELETE", "/v0/models/{name*}", "undeploy", self._unserve),
             Route("PUT", deployment, "deploy", self._deploy),
             Route("GET", deployment, "deployment", self._deployment),
             Route("DELETE", deployment, "undeploy", self._undeploy),
         ]
-
-    # -- files ----------------------------------------------------------------------------------------------------
-
-    def _keep(self, content: bytes, name: str, purpose: str) -> dict[str, Any]:
-        file_id = f"file-{secrets.token_hex(12)}"
-        self.files[file_id] = content
-        self._facts[file_id] = {
-            "id": file_id,
-            "object": "file",
-            "bytes": len(content),
-            "created_at": int(time.time()),
-            "filename": name,
-            "purpose": purpose,
-        }
-        return self._shown(file_id)
-
-    def _shown(self, file_id: str) -> dict[str, Any]:
-        details = "row 3 is no JSON" if self.file_status == "error" else None
-        return {**self._facts[file_id], "status": self.file_status, "status_details": details}
-
-    def _upload(self, asked: Asked) -> Answer:
-        fields = _form(asked)
-        name, content = fields["file"]
-        return Answer(self._keep(content, name, fields["purpose"][1].decode()))
-
-    def _list_files(self, asked: Asked) -> Answer:
-        wanted = asked.first("purpose")
-        rows = [self._shown(file_id) for file_id in reversed(self.files)]
-        return self._page(asked, [row for row in rows if not wanted or row["purpose"] == wanted], 10_000)
-
-    def _file(self, asked: Asked) -> Answer:
-        file_id = asked.matched["id"]
-        return Answer(self._shown(file_id)) if file_id in self.files else _missing(f"No such File object: {file_id}")
-
-    def _delete_file(self, asked: Asked) -> Answer:
-        file_id = asked.matched["id"]
-        if self.files.pop(file_id, None) is None:
-            return _missing(f"No such File object: {file_id}")
-        return Answer({"id": file_id, "object": "file", "deleted": True})
-
-    def _content(self, asked: Asked) -> Answer:
-        content = self.files.get(asked.matched["id"])
-        if content is None:
-            return _missing("no such file")
-        return Answer(content, headers={"Content-Type": "application/octet-stream"})
-
-    def _begin_upload(self, asked: Asked) -> Answer:
-        upload_id = f"upload_{secrets.token_hex(12)}"
-        self._uploads[upload_id] = {**asked.json(), "parts": {}, "status": "pending"}
-        return Answer(self._upload_shown(upload_id))
-
-    def _upload_shown(self, upload_id: str) -> dict[str, Any]:
-        upload = {name: value for name, value in self._uploads[upload_id].items() if name != "parts"}
-        return {**upload, "id": upload_id, "object": "upload", "expires_at": int(time.time()) + 3600}
-
-    def _part(self, asked: Asked) -> Answer:
-        upload = self._uploads.get(asked.matched["id"])
-        if upload is None or upload["status"] != "pending":
-            return _refused("this Upload takes no parts")
-        part_id = f"part_{secrets.token_hex(12)}"
-        upload["parts"][part_id] = _form(asked)["data"][1]
-        return Answer({"id": part_id, "object": "upload.part", "upload_id": asked.matched["id"]})
-
-    def _complete(self, asked: Asked) -> Answer:
-        upload, given = self._uploads.get(asked.matched["id"]), asked.json()
-        if upload is None or upload["status"] != "pending":
-            return _refused("this Upload cannot be completed")
-        content = b"".join(upload["parts"][part] for part in given["part_ids"])
-        digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if len(content) != upload["bytes"] or given.get("md5") not in (None, digest):
-            return _refused("the parts are not the file that was announced")
-        upload["status"] = "completed"
-        upload["file"] = self._keep(content, upload["filename"], upload["purpose"])
-        return Answer(self._upload_shown(asked.matched["id"]))
-
-    def forget_uploads(self) -> None:
-        """Lose every upload that has not been completed, as after an hour."""
-        for upload in self._uploads.values():
-            upload["status"] = "expired"
 
     # -- jobs -----------------------------------------------------------------------------------------------------
 
@@ -198,10 +116,10 @@ class FakeOpenAI:
         body = asked.json()
         if self.closed:
             words = "OpenAI is winding down the fine-tuning platform and your organization is no longer able to create"
-            return _error(403, f"{words} new fine-tuning training jobs.", "training_not_available")
+            return error(403, f"{words} new fine-tuning training jobs.", "training_not_available")
         files = [body.get("training_file"), body.get("validation_file")]
         if not files[0] or any(file_id and file_id not in self.files for file_id in files):
-            return _refused("no such file")
+            return refused("no such file")
         tag = (body.get("metadata") or {}).get("adaptkit_tag", "")
         if self.profile == "nebius":
             tag = str(body.get("suffix") or "")[-26:]
@@ -248,26 +166,26 @@ class FakeOpenAI:
         rows = [self._job(job) for job in self.jobs.listed()]
         if wanted and not self.ignores_filter:
             rows = [row for row in rows if wanted.items() <= (row["metadata"] or {}).items()]
-        return self._page(asked, rows, 20)
+        return page(asked, rows, 20, self.newest_page)
 
     def _poll(self, asked: Asked) -> Answer:
         job = self.jobs.poll(asked.matched["id"])
-        return Answer(self._job(job)) if job else _missing("Could not find fine tune: no such job")
+        return Answer(self._job(job)) if job else missing("Could not find fine tune: no such job")
 
     def _tell(self, asked: Asked, *words: str) -> Answer:
         job = self.jobs.all.get(asked.matched["id"])
         if job is None:
-            return _missing("Could not find fine tune: no such job")
+            return missing("Could not find fine tune: no such job")
         if job.word in _ENDED:
-            return _refused(f"Job has already completed: {job.word}")
+            return refused(f"Job has already completed: {job.word}")
         self.jobs.tell(job.id, *words)
         return Answer(self._job(job))
 
     def _events(self, asked: Asked) -> Answer:
         job = self.jobs.all.get(asked.matched["id"])
         if job is None:
-            return _missing("no such job")
-        return self._page(asked, list(self._told(job))[::-1], 20)
+            return missing("no such job")
+        return page(asked, list(self._told(job))[::-1], 20, self.newest_page)
 
     def _told(self, job: RemoteJob) -> Iterator[dict[str, Any]]:
         """Events, oldest first; all within a second, as they may be."""
@@ -296,10 +214,12 @@ class FakeOpenAI:
     def _checkpoints(self, asked: Asked) -> Answer:
         job = self.jobs.all.get(asked.matched["id"])
         if job is None:
-            return _missing("no such job")
+            return missing("no such job")
         if job.word != "succeeded":
-            return self._page(asked, [], 10)
-        return self._page(asked, [self._checkpoint(job, step) for step in range(len(self.figures), 0, -1)], 10)
+            return page(asked, [], 10, self.newest_page)
+        return page(
+            asked, [self._checkpoint(job, step) for step in range(len(self.figures), 0, -1)], 10, self.newest_page
+        )
 
     def _checkpoint(self, job: RemoteJob, step: int) -> dict[str, Any]:
         name = self._name(job)
@@ -316,7 +236,7 @@ class FakeOpenAI:
             kept = job.facts.setdefault(str(step), {})
             for file_name, content in self.weights.items():
                 if file_name not in kept:
-                    kept[file_name] = self._keep(content, file_name, "fine-tune-results")["id"]
+                    kept[file_name] = self.store.keep(content, file_name, "fine-tune-results")["id"]
             row["result_files"] = [kept[file_name] for file_name in self.weights]
         return row
 
@@ -348,19 +268,19 @@ class FakeOpenAI:
 
     def _model(self, asked: Asked) -> Answer:
         found = self._models().get(asked.matched["id"])
-        return Answer(found) if found else _missing("The model does not exist", "model_not_found")
+        return Answer(found) if found else missing("The model does not exist", "model_not_found")
 
     def _delete_model(self, asked: Asked) -> Answer:
         name = asked.matched["id"]
         if name not in self._models() or name == self.base:
-            return _missing("The model does not exist", "model_not_found")
+            return missing("The model does not exist", "model_not_found")
         self._deleted.add(name)
         return Answer({"id": name, "object": "model", "deleted": True})
 
     def _chat(self, asked: Asked) -> Answer:
         body = asked.json()
         if not self._answers(str(body["model"])):
-            return _missing(f"The model `{body['model']}` does not exist", "model_not_found")
+            return missing(f"The model `{body['model']}` does not exist", "model_not_found")
         question = body["messages"][-1]["content"]
         words = self.reply.replace("{text}", question if isinstance(question, str) else "").split(" ")
         kept = words[: body.get("max_tokens") or len(words)]
@@ -386,7 +306,7 @@ class FakeOpenAI:
     def _answers(self, model: str) -> bool:
         if self.profile == "azure":
             return model in self.deployments and self._state_of(self.deployments[model]) == "Succeeded"
-        return model in self._models()
+        return model in self._models() or self.deployments.get(model, {}).get("status") == "active"
 
     def _chunks(self, words: Sequence[str], finish: str) -> Iterator[Any]:
         for number, word in enumerate(words):
@@ -397,6 +317,23 @@ class FakeOpenAI:
 
     # -- deployments ------------------------------------------------------------------------------------------------
 
+    def _serve(self, asked: Asked) -> Answer:
+        given = asked.json()
+        name = f"{given['base_model'].removesuffix('-fast')}-LoRa:{given['name']}-{secrets.token_hex(2)}"
+        self.deployments[name] = {**given, "name": name, "created_at": int(time.time()), "status": "validating"}
+        return Answer(dict(self.deployments[name]))
+
+    def _served(self, asked: Asked) -> Answer:
+        told = self.deployments.get(asked.matched["name"])
+        if told is None:
+            return missing("no such model")
+        told["status"] = "active"
+        return Answer(dict(told))
+
+    def _unserve(self, asked: Asked) -> Answer:
+        told = self.deployments.pop(asked.matched["name"], None)
+        return missing("no such model") if told is None else Answer({**told, "status": "deleted"})
+
     def _deploy(self, asked: Asked) -> Answer:
         name, known = asked.matched["name"], asked.matched["name"] in self.deployments
         if not known:
@@ -406,13 +343,13 @@ class FakeOpenAI:
     def _deployment(self, asked: Asked) -> Answer:
         name = asked.matched["name"]
         if name not in self.deployments:
-            return _missing("the deployment was not found", "ResourceNotFound")
+            return missing("the deployment was not found", "ResourceNotFound")
         states = self.deployments[name]["states"]
         if len(states) > 1:
             states.pop(0)
         if states == ["gone"]:
             del self.deployments[name]
-            return _missing("the deployment was not found", "ResourceNotFound")
+            return missing("the deployment was not found", "ResourceNotFound")
         return Answer(self._deployment_shown(name))
 
     def _undeploy(self, asked: Asked) -> Answer:
@@ -429,36 +366,3 @@ class FakeOpenAI:
         told = self.deployments[name]
         properties = {**told["properties"], "provisioningState": self._state_of(told)}
         return {"name": name, "sku": told["sku"], "properties": properties}
-
-    def _page(self, asked: Asked, rows: Sequence[Mapping[str, Any]], usual: int) -> Answer:
-        limit = min(int(asked.first("limit") or usual), self.newest_page)
-        ids = [row["id"] for row in rows]
-        after = asked.first("after")
-        start = ids.index(after) + 1 if after in ids else 0
-        page = list(rows[start : start + limit])
-        return Answer({"object": "list", "data": page, "has_more": start + limit < len(rows)})
-
-
-def _form(asked: Asked) -> dict[str, tuple[str, bytes]]:
-    """The fields of a multipart form: file name and content."""
-    boundary = re.search(r"boundary=\"?([^\";]+)", asked.headers["content-type"])
-    assert boundary is not None  # noqa: S101 - a client that sends none is broken
-    fields = {}
-    for part in asked.content().split(b"--" + boundary[1].encode())[1:-1]:
-        head, _, content = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
-        names = dict(re.findall(rb'(name|filename)="([^"]*)"', head))
-        fields[names[b"name"].decode()] = (names.get(b"filename", b"").decode(), content.removesuffix(b"\r\n"))
-    return fields
-
-
-def _error(status: int, message: str, code: str) -> Answer:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-    return Answer({"error": error}, status)
-
-
-def _missing(message: str, code: str = "not_found") -> Answer:
-    return _error(404, message, code)
-
-
-def _refused(message: str) -> Answer:
-    return _error(400, message, "invalid_request")

@@ -34,8 +34,8 @@ def priced(shop: Shop) -> Shop:
 
 def test_an_estimate_says_what_it_rests_on(priced: Shop) -> None:
     said = priced.run("estimate", "quick", "data.jsonl").stdout
-    assert "$1000, mine, 2026-11-01" in said
-    assert "hosting, apart from that" in said
+    assert "at $1000 a million tokens (mine, 2026-11-01)" in said
+    assert "until it is stopped: $9.5 an hour (mine, 2026-11-01)" in said
     made = priced.json("estimate", "quick", "data.jsonl")
     assert made["usd"] == made["tokens"] * 1000 / 1e6
     assert (made["counted"], made["price"]["date"]) == (False, "2026-11-01")

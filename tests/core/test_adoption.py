@@ -9,7 +9,7 @@ from datetime import date
 import anyio
 import pytest
 
-from adaptkit import AdaptkitWarning, AsyncClient, Client, ConfigError, ServiceError, Status, UnsupportedError
+from adaptkit import AdaptkitWarning, AsyncClient, Client, ConfigError, ServiceError, Status, UnsupportedError, registry
 from adaptkit.adapter import Context
 from adaptkit.testing import ScriptedAdapter, ScriptedConfig
 from adaptkit.types import OwnedJob, Snapshot
@@ -141,6 +141,36 @@ def test_a_backends_name_stands_for_its_account(open_client, service, foreign, t
     two = {name: ScriptedConfig(service=place) for name, place in (("a", service.name), ("b", "other.db"))}
     with Client(targets=two, home=tmp_path) as split, pytest.raises(ConfigError, match="2 accounts"):
         split.inventory("scripted")
+
+
+class _NamedConfig(ScriptedConfig):
+    service: str = "memory:gone"
+    model: str  # must be named, as at most hosts
+
+
+class _Named(ScriptedAdapter):
+    config_type = _NamedConfig
+
+
+def test_what_is_there_is_reached_without_a_target(tmp_path, monkeypatch, service, foreign):
+    """A key in its usual place is enough, though the backend wants a base model for what it trains."""
+    remote = foreign("succeeded")
+    monkeypatch.setattr(_NamedConfig.model_fields["service"], "default", service.name)
+    _NamedConfig.model_rebuild(force=True)
+    monkeypatch.setitem(registry._BUILT_IN, "scripted", f"{__name__}:_Named")
+    with Client(targets={}, home=tmp_path) as client:
+        (owned,) = client.inventory("scripted").jobs
+        assert client.adopt("scripted", owned).result().chat("hello").text == "hello!"
+        ref = f'{{"kind":"model","backend":"scripted","id":"model-of-{remote.id}"}}'
+        assert client.model(ref).chat("hello").text == "hello!"
+
+
+def test_a_target_that_may_not_be_used_is_in_nobodys_way(tmp_path, service, foreign):
+    foreign("queued")
+    elsewhere = {"backend": "prompt", "model": "x", "base_url": "https://forbidden.example/v1", "api_key_env": "K"}
+    targets = {"other": elsewhere, "t": ScriptedConfig(service=service.name)}
+    with Client(targets=targets, egress="none", home=tmp_path) as client:
+        assert len(client.inventory("scripted").jobs) == 1
 
 
 def test_a_backend_that_lists_nothing_says_so(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import strategies as st
@@ -80,3 +81,30 @@ preferences = st.builds(
 completions = st.builds(CompletionRecord, prompt=texts, completion=texts, extra=extras)
 plain_texts = st.builds(TextRecord, text=texts, extra=extras)
 kinds = {"chat": chats | plain_chats, "preference": preferences, "completion": completions, "text": plain_texts}
+
+
+@st.composite
+def odd(draw: st.DrawFn, rows: st.SearchStrategy[Any]) -> Any:
+    """A row in which up to two values are others than they were: of another type, null, empty, gone or new."""
+    row = draw(rows)
+    for _ in range(draw(st.integers(0, 2))):
+        place, step = draw(st.sampled_from(list(_places(row))))
+        if draw(st.booleans()):
+            place[step] = draw(values | st.sampled_from(["", 0, 1, 1.0, True, [], {}, "function", "tool", '{"a": 1}']))
+        elif isinstance(place, dict):
+            place[draw(st.sampled_from(["name", "weight", "tool_calls", "tool_call_id", "content", "id", "x"]))] = draw(
+                st.sampled_from([None, "", "a", 0, 1, 1.0, []])
+            )
+        else:
+            del place[step]
+        if not isinstance(row, dict) or not row:
+            break
+    return row
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Where something stands in a value: what holds it, and under what key or index."""
+    steps = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for step in steps:
+        yield value, step
+        yield from _places(value[step])

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit.data import DataRules, Dataset, Finding, Problem, Record, Report, duplicates, ranges, reading
-from adaptkit.data.duplicates import HashLog
+from adaptkit.data.duplicates import Distinct, HashLog
+from adaptkit.data.parsing import quotes
 from adaptkit.data.problems import ProblemList
 from adaptkit.data.records import turns_of
 from adaptkit.data.secrets import find_secrets, may_hold_secret
@@ -175,7 +176,7 @@ plain = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(rows=st.lists(st.tuples(plain, st.booleans(), st.booleans()), max_size=6))
 def test_both_lanes_say_the_same(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     path = tmp_path_factory.mktemp("lanes") / "a.jsonl"
@@ -196,7 +197,7 @@ def test_both_lanes_say_the_same(tmp_path_factory: pytest.TempPathFactory, rows:
         assert list(fast) == list(slow)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(glue=st.lists(st.sampled_from(["\n", "", "\n\n", "\r\n", " ", "\n "]), max_size=5), spread=st.integers(-1, 4))
 def test_rows_not_a_line_each_are_never_taken_for_plain(
     tmp_path_factory: pytest.TempPathFactory, glue: list[str], spread: int
@@ -211,12 +212,28 @@ def test_rows_not_a_line_each_are_never_taken_for_plain(
     assert (list(quick.problems), quick.stats) == (list(careful.problems), careful.stats)
 
 
-def test_a_key_twice_is_found_in_the_midst_of_plain_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("once", "twice"),
+    [
+        ('"content"', '"content": "x", "content"'),
+        ('"role": "user"', '"role":"user", "role": "user"'),
+        ('"role": "user"', '"role" :\t"user", "role": "user"'),
+        ('"role": "user"', '"r\\u006fle": "user", "role": "user"'),
+        ('"say ', '"\\u0022\\u0022", "content": "\\u0022\\u0022\\u0022\\u0022'),  # four quotes less and four more
+        ('"messages"', '"messages": [{"role": "user", "content": "q"}], "messages"'),
+    ],
+)
+def test_a_key_twice_is_found_in_the_midst_of_plain_rows(tmp_path: Path, once: str, twice: str) -> None:
     path = tmp_path / "a.jsonl"
     lines = [json.dumps(chat(("user", f'say "{n}"\n'), ("assistant", "a\\b"))) for n in range(3000)]
-    lines[1500] = lines[1500].replace('"content"', '"content": "x", "content"', 1)
+    lines[1500] = lines[1500].replace(once, twice, 1)
     path.write_text("\n".join(lines))
     assert [(p.line, p.rule) for p in Dataset.open(path).check().problems] == [(1501, "duplicate-key")]
+
+
+@given(st.text(st.sampled_from('"\\\\aé'), max_size=9), st.booleans())
+def test_quotes_are_those_at_the_ends_of_strings(text: str, ascii_only: bool) -> None:
+    assert quotes(json.dumps({"a": text, text: 1}, ensure_ascii=ascii_only).encode()) == (2 if text == "a" else 6)
 
 
 def test_ranges_of_bytes_in_two_processes_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,9 +299,10 @@ def test_problems_beyond_memory_are_kept_in_order() -> None:
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 5)))
 def test_distinct_hashes_are_counted(values: list[int]) -> None:
-    log = HashLog()
+    log, few = HashLog(), Distinct()
     log.extend(values)
-    assert log.distinct() == len(set(values))
+    few.extend(values)
+    assert log.distinct() == few.count() == len(set(values))
 
 
 def test_distinct_hashes_are_counted_beyond_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -299,6 +317,13 @@ def test_distinct_hashes_are_counted_beyond_memory(monkeypatch: pytest.MonkeyPat
     log.merge(str(tmp_path / "hashes"))
     assert len(log) == len(values)
     assert log.distinct() == len(set(values))
+    many, more = Distinct(), Distinct()
+    for start in range(0, 3000, 40):
+        many.extend(values[start : start + 40])
+    more.extend(values[3000:3020])
+    more.save(str(tmp_path / "few"))
+    many.merge(str(tmp_path / "few"), 20)
+    assert (many.total, many.count()) == (3020, len(set(values[:3020])))
 
 
 @given(st.lists(st.lists(st.integers(0, 10**9), max_size=40), max_size=6))

@@ -20,8 +20,9 @@ from adaptkit.adapter import (
     SupportsShutdownDate,
 )
 from adaptkit.backends.openai import OpenAIAdapter, OpenAIConfig
-from adaptkit.backends.openai.asking import body, changed, recipe
+from adaptkit.backends.openai.asking import body
 from adaptkit.backends.openai.profiles import shutdown_of
+from adaptkit.backends.openai.recipes import changed, recipe
 from adaptkit.config import target
 from adaptkit.errors import ConfigError, DataError, UnsupportedError
 from adaptkit.translate import translate
@@ -247,10 +248,20 @@ REFUSED: list[tuple[Callable[[], OpenAIConfig], str]] = [
     (lambda: azure(wandb={"project": "p"}), "wandb: Azure has no such setting"),
     (lambda: nebius(wandb={"project": "p"}), "wandb.api_key_env: Nebius wants the key"),
     (lambda: config(wandb={"project": "p", "api_key_env": "K"}), "wandb.api_key_env: OpenAI has the key"),
+    (lambda: azure(deploy={"base_model": "b"}), "deploy: at Azure its table says subscription, resource_group"),
+    (lambda: nebius(deploy={"subscription": "s", "resource_group": "r", "account": "a"}), "its table says base_model"),
+    (lambda: config(deploy={"base_model": "b"}), "deploy: OpenAI has no such setting"),
     (lambda: mantle(name="n"), "name: Amazon Bedrock has no such setting"),
     (lambda: mantle(method="sft"), "method = 'sft': Amazon Bedrock has no such method; the nearest is rft"),
     (lambda: mantle(grader=CHECK), "grader.type = 'string_check': Amazon Bedrock takes lambda"),
 ]
+
+
+def test_a_method_that_is_not_there_hides_nothing_else() -> None:
+    words = said(nebius(method="dpo", learning_rate_multiplier=0.5, epochs=0, beta=0.1))
+    assert words.count("\n") == 4
+    for part in ("method = 'dpo'", "learning_rate_multiplier:", "epochs = 0", "beta: Nebius has no such setting"):
+        assert part in words
 
 
 @pytest.mark.parametrize(("given", "words"), REFUSED, ids=[words[:40] for _, words in REFUSED])
@@ -370,7 +381,7 @@ def test_a_host_has_the_powers_that_it_has() -> None:
     assert has == {
         "openai": ["SupportsFind", "SupportsPause", "SupportsShutdownDate"],
         "azure": ["SupportsFind", "SupportsPause", "SupportsDeploy", "SupportsShutdownDate"],
-        "nebius": ["SupportsFind", "SupportsDownload"],
+        "nebius": ["SupportsFind", "SupportsDownload", "SupportsDeploy"],
         "bedrock-mantle": [],
     }
     assert adapter(config()).guarantee == "reconcilable"

@@ -20,7 +20,7 @@ from adaptkit import Client, Dataset, Job
 from adaptkit.adapter import ChatOptions, Context, DataFile
 from adaptkit.backends.openai import OpenAIAdapter, OpenAIConfig, uploads
 from adaptkit.backends.openai.asking import TAG
-from adaptkit.backends.openai.config import AzureDeploy
+from adaptkit.backends.openai.config import AzureDeploy, NebiusDeploy
 from adaptkit.backends.openai.profiles import PROFILES
 from adaptkit.config import target
 from adaptkit.errors import (
@@ -173,7 +173,7 @@ def test_an_upload_that_the_host_forgot_begins_again(service: FakeOpenAI, tmp_pa
     service.wire.next("complete_upload", "failed")
     with pytest.raises(ServiceError):
         adapter(config(service), tmp_path).upload(file)
-    service.forget_uploads()
+    service.store.forget_uploads()
     file_id = adapter(config(service), tmp_path).upload(file)
     assert len(service.files[file_id]) == file.size
     assert service.wire.count()["begin_upload"] == 2
@@ -206,11 +206,11 @@ def test_files_are_looked_at_before_they_are_used(service: FakeOpenAI, tmp_path:
     host = adapter(config(service), tmp_path)
     file_id = host.upload(large())
     for word, ready in (("processed", True), (None, True), ("", True), ("splendid", True), ("uploaded", False)):
-        service.file_status = word
+        service.store.status = word
         assert host.data_ready(file_id) is ready, word
-    service._facts[file_id]["created_at"] -= 3600  # deprecated, and may say "uploaded" for ever
+    service.store.facts[file_id]["created_at"] -= 3600  # deprecated, and may say "uploaded" for ever
     assert host.data_ready(file_id)
-    service.file_status = "error"
+    service.store.status = "error"
     with pytest.raises(DataError, match="row 3 is no JSON"):
         host.data_ready(file_id)
 
@@ -293,6 +293,16 @@ def test_where_the_filter_is_ignored_every_page_is_looked_through(service: FakeO
     (tag,) = [job.tag for job in service.jobs.all.values() if job.tag.isalnum() and len(job.tag) == 26]
     found = adapter(config(service), tmp_path).find(tag)
     assert [heard.job_id for heard in found] == [job.id]
+
+
+def test_where_the_filter_is_refused_the_list_is_looked_through(service: FakeOpenAI, tmp_path: Path) -> None:
+    service.wire.next("submit", "lost")
+    service.wire.next("find", "refused")
+    job = client(config(service), tmp_path).submit("t", Dataset.of(ROWS))
+    assert list(service.jobs.all) == [job.id]
+    service.wire.next("find", "failed")  # which says nothing of the filter
+    with pytest.raises(ServiceError):
+        adapter(config(service), tmp_path).find("t" * 26)
 
 
 def test_a_host_that_keeps_no_tag_is_told_of(service: FakeOpenAI, tmp_path: Path) -> None:
@@ -460,6 +470,15 @@ def test_pause_and_resume(service: FakeOpenAI, tmp_path: Path) -> None:
     assert job.wait(36000) is Status.SUCCEEDED
 
 
+def test_a_cap_that_resuming_takes_away(azure: FakeOpenAI, tmp_path: Path) -> None:
+    azure.jobs.script = ["running", "paused"]
+    host = adapter(config(azure), tmp_path)
+    method = {"type": "reinforcement", "reinforcement": {}}
+    capped = azure.jobs.add("t", {"model": azure.base, "training_file": "f", "method": method})
+    assert "takes that cap away" in host.poll(capped.id).notes[0]
+    assert host.poll(azure.jobs.add("u", {"model": azure.base, "training_file": "f"}).id).notes == ()
+
+
 def test_a_job_without_a_model_gives_none(service: FakeOpenAI, tmp_path: Path) -> None:
     service.jobs.script = ["queued", *["running"] * 9]
     made = service.jobs.add("t", {"model": service.base, "training_file": "f"})
@@ -524,7 +543,7 @@ def test_when_a_model_is_switched_off(service: FakeOpenAI, tmp_path: Path) -> No
 
 
 def test_the_inventory(service: FakeOpenAI, tmp_path: Path) -> None:
-    service.newest_page = 1
+    service.newest_page = service.store.newest_page = 1
     job = finished(service, tmp_path, epochs=2, seed=7, name="desk")
     other = service.jobs.add("", {"model": service.base, "training_file": "file-gone"})
     owned = adapter(config(service), tmp_path).inventory()
@@ -671,3 +690,34 @@ def test_every_word_of_a_deployment(azure: FakeOpenAI, tmp_path: Path, word: str
     heard = host.deployment("tag")
     assert (heard.status, heard.raw_status, heard.tag) == (status, word, "tag")
     assert heard.answers_as == ("tag" if status == "ready" else None)
+
+
+# Nebius: served LoRA --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [None, "lost", "failed_after", "html"])
+def test_a_lora_is_served_and_taken_down(nebius: FakeOpenAI, tmp_path: Path, fault: Any) -> None:
+    made = config(nebius, deploy=NebiusDeploy(base_model="meta-llama/Meta-Llama-3.1-8B-Instruct-fast"))
+    with client(made, tmp_path) as opened:
+        model = opened.submit("t", Dataset.of(ROWS)).result(36000)
+        if fault:
+            nebius.wire.next("deploy", fault)
+        with model.deploy(confirm_spend=True) as running:
+            (told,) = nebius.deployments.values()
+            assert told["source"] == model.id
+            assert running.id == told["name"]
+            assert running.chat("Hello").text == "You said: Hello"
+        assert nebius.deployments == {}
+        running.refresh()
+        assert running.status == "stopped"
+        adapter(made, tmp_path).undeploy(running.id)
+
+
+def test_a_lora_of_which_nothing_is_heard_is_not_served_twice(nebius: FakeOpenAI, tmp_path: Path) -> None:
+    made = config(nebius, deploy=NebiusDeploy(base_model="meta-llama/Meta-Llama-3.1-8B-Instruct-fast"))
+    with client(made, tmp_path) as opened:
+        model = opened.submit("t", Dataset.of(ROWS)).result(36000)
+        nebius.wire.next("deploy", "failed")
+        with pytest.raises(SubmissionUncertain):
+            model.deploy(confirm_spend=True)
+        assert nebius.wire.count()["deploy"] == 1

@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import ClassVar
 
 from adaptkit import Client, Dataset, LoraConfig
+from adaptkit.adapter import Context, SupportsEstimate
+from adaptkit.backends.lora import LoraAdapter
 from adaptkit.testing.contract import AdapterContract
 from tests.lora.conftest import ROWS
+
+
+def test_nobody_sends_a_bill_for_this_machine(tmp_path):
+    """So that a script with a budget runs here too."""
+    adapter = LoraAdapter(LoraConfig(), Context(tmp_path))
+    assert isinstance(adapter, SupportsEstimate)
+    assert adapter.estimate(None, {}) == 0.0
 
 
 class TestLora(AdapterContract):

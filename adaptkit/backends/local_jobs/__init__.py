@@ -3,6 +3,7 @@
 | module | idea |
 |---|---|
 | `job` | a job is a folder, and a lock that its worker holds |
+| `data` | copies of what a job is made from |
 | `queueing` | whose turn it is |
 | `worker` | the process |
 | `work` | how a program and its worker talk |

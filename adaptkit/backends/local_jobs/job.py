@@ -57,6 +57,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         files: Paths by purpose.
         fingerprint: Of the training data.
         offline: Whether nothing may leave this machine.
+        hosts: Where the program may send to, where it sends anything; ``None`` for anywhere.
         created: Unix time.
     """
 
@@ -69,6 +70,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     offline: bool
     created: float
+    hosts: tuple[str, ...] | None = ()
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from adaptkit.adapter import Adapter, ChatOptions, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import find_base, hub_id, local_folder
 from adaptkit.backends.local_jobs import OFFLINE, QUIET, Job, Spec
+from adaptkit.backends.local_jobs.data import copy_of, keep
 from adaptkit.backends.local_model import BATCH
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short, trained_parameters
@@ -83,17 +84,11 @@ class LoraAdapter(Adapter[LoraConfig]):
 
     def upload(self, file: DataFile) -> str:
         """Keep a copy of the data: the job must not change with the user's file."""
-        folder = self._home / "data"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = folder / f"{file.sha256}.jsonl"
-        if not path.exists():
-            file.data.write(path, file.format)
-            path.chmod(0o600)
-        return path.stem
+        return keep(self._home, file)
 
     def has_upload(self, file_id: str) -> bool:
         """Whether the copy is still there."""
-        return (self._home / "data" / f"{file_id}.jsonl").is_file()
+        return copy_of(self._home, file_id).is_file()
 
     def submit(self, plan: Plan[LoraConfig], uploads: Mapping[str, str], tag: str) -> Snapshot:
         """Make the job and start its worker; a job of that tag is found, and continued if it was interrupted."""
@@ -103,9 +98,7 @@ class LoraAdapter(Adapter[LoraConfig]):
             program="adaptkit.backends.lora.running",
             queue=plan.config.device,
             config=plan.config.model_dump(mode="json"),
-            files={
-                purpose: str((self._home / "data" / f"{name}.jsonl").absolute()) for purpose, name in uploads.items()
-            },
+            files={purpose: str(copy_of(self._home, name)) for purpose, name in uploads.items()},
             fingerprint=plan.fingerprint,
             offline=self._offline or not self.destinations,  # a worker with nothing to fetch gets no way out
             created=time.time(),

@@ -4,11 +4,14 @@
 |---|---|
 | `config`, `graders` | what can be set |
 | `profiles` | what each host on this wire has, as one table |
-| `asking` | a configuration as the body of a job, and everything in it that a host cannot take |
+| `asking` | a configuration as the body of a job |
+| `refusals` | everything in it that a host cannot take |
 | `rules` | what training data must keep |
 | `api` | the vendor's SDK behind one seam: its errors, its answers, its pages |
 | `uploads` | files, whole or in parts |
 | `answers` | what the host says of jobs, events and checkpoints, as values |
+| `recipes` | what the host says that it runs, compared, and as a table |
+| `inventory` | what an account has |
 | `azure` | deployments, which Azure keeps behind another API |
 | `adapter` | the backend |
 """

@@ -18,13 +18,15 @@ import msgspec
 from adaptkit.adapter import Adapter, ChatOptions, Context, DataFile, Guarantee, Plan
 from adaptkit.backends import terms
 from adaptkit.backends.chat_endpoint import Endpoint
-from adaptkit.backends.openai import asking
+from adaptkit.backends.openai import asking, refusals
 from adaptkit.backends.openai.answers import checkpoint_of, day_of, event_of, snapshot_of, text_of
 from adaptkit.backends.openai.api import Api
 from adaptkit.backends.openai.azure import Deployments
-from adaptkit.backends.openai.config import OpenAIConfig
+from adaptkit.backends.openai.config import AzureDeploy, NebiusDeploy, OpenAIConfig
 from adaptkit.backends.openai.inventory import inventory_of, jobs_of
+from adaptkit.backends.openai.nebius import ServedModels
 from adaptkit.backends.openai.profiles import PROFILES, ProfileName, shutdown_of
+from adaptkit.backends.openai.recipes import changed, method_of
 from adaptkit.backends.openai.rules import rules_for
 from adaptkit.backends.openai.uploads import upload
 from adaptkit.backends.rest import account_of
@@ -57,6 +59,7 @@ _LOOKED_LONG_ENOUGH = 900.0
 _TOO_LATE = frozenset({400, 409, 422})
 #: Pages of 100 jobs that are looked through for a tag where the host does not filter.
 _PAGES = 20
+_CAPPED = "Azure pauses an RFT job when it has cost $5,000; resuming it takes that cap away"
 
 
 class OpenAIAdapter(Adapter[OpenAIConfig]):
@@ -106,9 +109,9 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
     def prepare(self, data: Dataset) -> Plan[OpenAIConfig]:
         """Refuse what the host cannot take, then check and convert."""
         who = f"the openai backend ({self.config.facts.says})"
-        terms.refuse(who, asking.problems(self.config))
+        terms.refuse(who, refusals.problems(self.config))
         plan = super().prepare(data)
-        terms.refuse(who, list(asking.size_problems(self.config, plan.files)))
+        terms.refuse(who, list(refusals.size_problems(self.config, plan.files)))
         return plan
 
     def request(self, files: Sequence[DataFile]) -> Mapping[str, Any]:
@@ -130,7 +133,7 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
                 "downloaded. adaptkit translate writes this target for another backend"
             )
         if config.profile == "azure" and config.method == "rft":
-            yield "Azure pauses an RFT job when it has cost $5,000; resuming it takes that cap away"
+            yield _CAPPED
 
     # -- files ----------------------------------------------------------------------------------------------------
 
@@ -175,13 +178,14 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
         model = asked.pop("model")
         if "validation" in uploads:
             asked["validation_file"] = uploads["validation"]
-        job = self._api.ask(
-            lambda sdk: sdk.fine_tuning.jobs.with_raw_response.create(
-                model=model, training_file=uploads["train"], extra_body=asked
-            ),
-            keys,
-        )
-        heard = snapshot_of(job, asking.changed(config, job))
+        with terms.retiring(config.facts.says, self.backend):
+            job = self._api.ask(
+                lambda sdk: sdk.fine_tuning.jobs.with_raw_response.create(
+                    model=model, training_file=uploads["train"], extra_body=asked
+                ),
+                keys,
+            )
+        heard = snapshot_of(job, changed(config, job))
         if config.facts.tag_in is not None and heard.tag != tag:
             unkept = f"{config.facts.says} does not repeat the job's tag, so a job whose answer is lost is not found"
             heard = msgspec.structs.replace(heard, notes=(*heard.notes, unkept))
@@ -189,14 +193,24 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
 
     def poll(self, job_id: str) -> Snapshot:
         """How a job stands."""
-        return snapshot_of(self._job(job_id))
+        job = self._job(job_id)
+        heard = snapshot_of(job)
+        if self.config.profile == "azure" and heard.status is Status.PAUSED and method_of(job)[0] == "rft":
+            heard = msgspec.structs.replace(heard, notes=(_CAPPED,))
+        return heard
 
     def find(self, tag: str) -> Sequence[Snapshot]:
         """Jobs with the tag: asked for by it, then looked for among the newest, since a host may filter late or not."""
-        by_tag = {"metadata": {asking.TAG: tag}} if self.config.facts.tag_in == "metadata" else None
-        return (by_tag and self._tagged(tag, by_tag)) or self._tagged(tag, {})
+        found: list[Snapshot] = []
+        if self.config.facts.tag_in == "metadata":
+            try:
+                found = self._tagged(tag, metadata={asking.TAG: tag})
+            except BackendError as error:
+                if error.transient:
+                    raise  # else it is the filter that the host does not know
+        return found or self._tagged(tag)
 
-    def _tagged(self, tag: str, query: dict[str, Any]) -> list[Snapshot]:
+    def _tagged(self, tag: str, **query: Any) -> list[Snapshot]:
         return [snapshot_of(job) for job in jobs_of(self._api, _PAGES, **query) if asking.tag_of(job) == tag]
 
     def cancel(self, job_id: str) -> None:
@@ -316,7 +330,7 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
     # -- deployments ------------------------------------------------------------------------------------------------
 
     def deploy(self, model_id: str, tag: str) -> DeploymentSnapshot:
-        """Put a deployment whose name is the tag."""
+        """Start a deployment that carries the tag in its name."""
         return self._deployments.start(model_id, tag)
 
     def deployment(self, deployment_id: str) -> DeploymentSnapshot:
@@ -324,11 +338,8 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
         return self._deployments.get(deployment_id)
 
     def find_deployments(self, tag: str) -> Sequence[DeploymentSnapshot]:
-        """The deployment of that name."""
-        try:
-            return [self._deployments.get(tag)]
-        except NotFoundError:
-            return []
+        """Deployments with the tag."""
+        return self._deployments.find(tag)
 
     def undeploy(self, deployment_id: str) -> None:
         """Delete a deployment."""
@@ -356,15 +367,21 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
             return self._opened
 
     @property
-    def _deployments(self) -> Deployments:
+    def _deployments(self) -> Deployments | ServedModels:
+        where, config = self.config.deploy, self.config
         with self._opening:
-            return Deployments(self._client(), self.config.deploy, self.backend)
+            if isinstance(where, AzureDeploy):
+                return Deployments(self._client(), where, self.backend)
+            if isinstance(where, NebiusDeploy):
+                return ServedModels.at(self._client(), config.url, config.api_key_env, self.backend, where)
+        host = config.facts
+        raise UnsupportedError(f"deploying at {host.says} needs a deploy table with {', '.join(host.deploys)}")
 
     def _endpoint(self, model_id: str) -> Endpoint:
         if not self.config.facts.serves and _checkpoint(model_id)[1]:
             raise UnsupportedError(
-                f"{self.config.facts.says} names no model that answers for {model_id}; model.download(path) fetches "
-                "its weights, and a LoRA answers through the lora backend"
+                f"{self.config.facts.says} names no model that answers for {model_id}; model.deploy() has a LoRA "
+                "served, and model.download(path) fetches its weights for the lora backend"
             )
         with self._opening:
             return Endpoint(self._client(), self.config.url, self.config.api_key_env, self.backend)
@@ -374,7 +391,11 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
 def _at(kind: type[AdapterT], profile: ProfileName) -> type[AdapterT]:
     """The class of adapters at a host: powers are told by the class, and not every host has all of them."""
     host = PROFILES[profile]
-    promises = {"guarantee": host.guarantee, "settle_seconds": kind.settle_seconds if host.tag_in else 0.0}
+    promises = {
+        "guarantee": host.guarantee,
+        "settle_seconds": kind.settle_seconds if host.tag_in else 0.0,
+        "deploy_guarantee": host.deploy_guarantee,
+    }
     lacking = {"__module__": kind.__module__, "__doc__": kind.__doc__, **promises, **dict.fromkeys(host.lacks)}
     made: type[AdapterT] = types.new_class(kind.__name__, (kind,), exec_body=lambda body: body.update(lacking))
     return made

@@ -10,7 +10,7 @@ What it raises becomes, beside the table of `adaptkit.http`:
 | what it raises | error |
 |---|---|
 | `APIStatusError` | by the status of its answer |
-| 403 with code ``training_not_available``, and 410 | `BackendRetiredError` |
+| 403 with code ``training_not_available`` | `BackendRetiredError` |
 | `APIConnectionError` | by the fault of the network under it |
 | any other `OpenAIError` | `ServiceError`: it may have run |
 """
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
@@ -155,7 +155,6 @@ class Api:
         raise ServiceError(f"the answer of {self._host.says} was lost: {type(caught).__name__}", backend=_BACKEND)
 
     def _raise_if_retired(self, response: httpx2.Response, code: str | None) -> None:
-        today = datetime.now(UTC).date()
         if response.status_code == 403 and code == "training_not_available":
             raise BackendRetiredError(
                 f"{self._host.says} takes no new fine-tuning jobs from this organization (training_not_available): "
@@ -165,12 +164,4 @@ class Api:
                 replacement=_INSTEAD,
                 backend=_BACKEND,
                 status_code=403,
-            )
-        if response.status_code == 410:
-            raise BackendRetiredError(
-                f"{response.request.url.path} of {response.request.url.host} has been switched off.",
-                since=today.isoformat(),
-                replacement=_INSTEAD,
-                backend=_BACKEND,
-                status_code=410,
             )

@@ -6,14 +6,14 @@ answer was lost may be sent again. Its name is also what it answers as.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx2
 
 from adaptkit.backends.openai.config import AzureDeploy
 from adaptkit.backends.rest import Rest, segment
-from adaptkit.errors import NotFoundError, ServiceError, UnsupportedError
+from adaptkit.errors import NotFoundError, ServiceError
 from adaptkit.http import service_words
 from adaptkit.types import DeploymentSnapshot, DeploymentStatus
 
@@ -34,11 +34,7 @@ _STATUSES: Mapping[str, DeploymentStatus] = {
 class Deployments:
     """The deployments of one resource."""
 
-    def __init__(self, http: httpx2.Client, where: AzureDeploy | None, backend: str) -> None:
-        if where is None:
-            raise UnsupportedError(
-                "deploying at Azure needs a deploy table with subscription, resource_group and account"
-            )
+    def __init__(self, http: httpx2.Client, where: AzureDeploy, backend: str) -> None:
         self._where = where
         self._rest = Rest(http, where.management_url, where.token_env, backend)
         self._query = {"api-version": where.api_version}
@@ -62,6 +58,13 @@ class Deployments:
             NotFoundError: it is gone.
         """
         return self._snapshot(self._rest.send("GET", self._one(name), query=self._query))
+
+    def find(self, tag: str) -> Sequence[DeploymentSnapshot]:
+        """The deployment of that name, if there is one."""
+        try:
+            return [self.get(tag)]
+        except NotFoundError:
+            return []
 
     def stop(self, name: str) -> None:
         """Delete a deployment; one that is gone is no error."""

@@ -13,7 +13,7 @@ from adaptkit.backends.openai.graders import Grader
 from adaptkit.backends.openai.profiles import PROFILES, Profile, ProfileName
 from adaptkit.http import checked_url
 
-__all__ = ["AzureDeploy", "OpenAIConfig", "Wandb"]
+__all__ = ["AzureDeploy", "NebiusDeploy", "OpenAIConfig", "Wandb"]
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Auto = Literal["auto"]
@@ -70,6 +70,20 @@ class AzureDeploy(BaseModel):
     api_version: str = Field("2024-10-01", pattern=r"^[\w.-]+$")
 
 
+class NebiusDeploy(BaseModel):
+    """What Nebius serves a LoRA beside.
+
+    Attributes:
+        base_model: The served base, such as ``meta-llama/Meta-Llama-3.1-8B-Instruct-fast``.
+        hardware: ``serverless``: shared, and billed by token.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, protected_namespaces=())
+
+    base_model: str = Field(min_length=1)
+    hardware: Literal["serverless"] = "serverless"
+
+
 class OpenAIConfig(BackendConfig):
     """A job on OpenAI's fine-tuning wire. What is ``None`` is left to the host.
 
@@ -100,7 +114,7 @@ class OpenAIConfig(BackendConfig):
         metadata: Goes with the job, as text; adaptkit adds its tag.
         wandb: Weights & Biases.
         training_type: Azure's tier: where the training runs, and for how much.
-        deploy: Azure: where a model is deployed.
+        deploy: Where a model is deployed: `AzureDeploy`, or `NebiusDeploy`.
     """
 
     backend: Literal["openai"] = "openai"
@@ -134,7 +148,7 @@ class OpenAIConfig(BackendConfig):
     metadata: dict[str, str] = Field(default_factory=dict)
     wandb: Wandb | None = None
     training_type: Literal["Standard", "GlobalStandard", "developerTier"] | None = None
-    deploy: AzureDeploy | None = None
+    deploy: AzureDeploy | NebiusDeploy | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -169,5 +183,5 @@ class OpenAIConfig(BackendConfig):
     @property
     def hosts(self) -> tuple[str, ...]:
         """The hosts that it may talk to."""
-        urls = [self.url, *([self.deploy.management_url] if self.deploy else ())]
+        urls = [self.url, *([self.deploy.management_url] if isinstance(self.deploy, AzureDeploy) else ())]
         return tuple(dict.fromkeys(httpx2.URL(url).raw_host.decode("ascii") for url in urls))

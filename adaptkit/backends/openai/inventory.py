@@ -7,9 +7,9 @@ from typing import Any
 
 from adaptkit.backends.openai.answers import day_of, snapshot_of, text_of
 from adaptkit.backends.openai.api import Api
-from adaptkit.backends.openai.asking import recipe
 from adaptkit.backends.openai.config import OpenAIConfig
 from adaptkit.backends.openai.profiles import shutdown_of
+from adaptkit.backends.openai.recipes import recipe
 from adaptkit.types import Inventory, OwnedFile, OwnedJob, OwnedModel
 
 __all__ = ["inventory_of", "jobs_of"]

@@ -78,6 +78,8 @@ class Profile:
         guarantee: What holds when the answer to a submission is lost.
         tag_in: Field of a job that carries its tag, so that it can be found; ``None`` where none can.
         serves: Whether a result answers by a name that the job tells; else it is called by job and checkpoint.
+        deploys: What its deploy table must say.
+        deploy_guarantee: What holds when the answer to a deployment is lost.
         lacks: Powers that the host does not have, by method of the adapter.
     """
 
@@ -104,6 +106,8 @@ class Profile:
     guarantee: Guarantee = "reconcilable"
     tag_in: Literal["metadata", "suffix"] | None = "metadata"
     serves: bool = True
+    deploys: tuple[str, ...] = ()
+    deploy_guarantee: Guarantee = "exactly_once"
     lacks: frozenset[str] = frozenset()
 
 
@@ -143,6 +147,7 @@ PROFILES: Mapping[str, Profile] = {
         rft_validation=True,
         largest=512_000_000,
         most_images=10,
+        deploys=("subscription", "resource_group", "account"),
         lacks=frozenset({"download"}),
     ),
     "nebius": Profile(
@@ -151,7 +156,7 @@ PROFILES: Mapping[str, Profile] = {
         example="https://api.tokenfactory.nebius.com/v1",
         api_key_env="NEBIUS_API_KEY",
         methods={"sft": _NEBIUS},
-        settings=frozenset({"seed", "name", "wandb", "validation"}),
+        settings=frozenset({"seed", "name", "wandb", "validation", "deploy"}),
         bounds=_NEBIUS_BOUNDS,
         auto=False,
         name_length=37,  # of 64, since the tag goes there too
@@ -161,7 +166,9 @@ PROFILES: Mapping[str, Profile] = {
         vision=(),
         tag_in="suffix",
         serves=False,
-        lacks=frozenset({"pause", "resume", "shutdown_date"}) | _DEPLOYS,
+        deploys=("base_model",),
+        deploy_guarantee="reconcilable",
+        lacks=frozenset({"pause", "resume", "shutdown_date"}),
     ),
     "bedrock-mantle": Profile(
         says="Amazon Bedrock",

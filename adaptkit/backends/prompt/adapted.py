@@ -273,6 +273,18 @@ class AdaptedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return next((segment.schema for segment in self._all(Answers)), None)
 
     @property
+    def instructions(self) -> str:
+        """What the system message says; empty if nothing."""
+        return "\n\n".join(segment.text for segment in self._all(Instructions))
+
+    def instructed(self, text: str) -> AdaptedModel:
+        """The same with other instructions; none if the text is empty."""
+        tools = self._all(Tools)
+        others = [segment for segment in self.segments if not isinstance(segment, Tools | Instructions)]
+        said = [Instructions(text)] if text.strip() else []
+        return msgspec.structs.replace(self, segments=(*tools, *said, *others), scores=())
+
+    @property
     def retrieves(self) -> bool:
         """Whether something has to be found for each question."""
         return bool(self._all(RetrievedPassages) or self._all(RetrievedExamples))

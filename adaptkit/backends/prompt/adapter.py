@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -11,7 +12,10 @@ from typing import ClassVar
 
 from adaptkit.adapter import Abilities, Adapter, ChatOptions, Context, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import find_base, hub_id, local_folder
+from adaptkit.backends.local_jobs import Job, Spec
+from adaptkit.backends.local_jobs.data import copy_of, keep
 from adaptkit.backends.local_model import BATCH
+from adaptkit.backends.prompt import division
 from adaptkit.backends.prompt.adapted import (
     AdaptedModel,
     Answers,
@@ -37,7 +41,7 @@ from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import ArtifactError, DataError, MissingDependencyError, NotFoundError, UnsupportedError
 from adaptkit.http import loopback
 from adaptkit.prices import Prices
-from adaptkit.types import Message, Reply, Snapshot, Status
+from adaptkit.types import Event, Message, Reply, Snapshot, Status
 
 __all__ = ["PromptAdapter"]
 
@@ -55,7 +59,8 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     def __init__(self, config: PromptConfig, context: Context) -> None:
         super().__init__(config, context)
-        self._models = context.home.absolute() / "prompt" / "models"
+        self._home = context.home.absolute() / "prompt"
+        self._models = self._home / "models"
         self._serving = Serving(config, context, self.backend)
 
     @classmethod
@@ -66,19 +71,24 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     @property
     def destinations(self) -> tuple[str, ...]:
-        """The host of the service, or the hub for a hub id that is not in the local cache; else none."""
-        host = self.config.host
-        if host is not None:
-            return () if loopback(host) else (host,)
-        if hub_id(self.config.model) is None or self.context.egress.offline:
+        """Hosts of the services, or the hub for a hub id that is not in the local cache."""
+        asked = [self.config] if self.config.optimize is None else [self.config, self.config.reflecting]
+        return tuple(dict.fromkeys(host for config in asked for host in self._hosts(config)))
+
+    def _hosts(self, config: PromptConfig) -> tuple[str, ...]:
+        if config.host is not None:
+            return () if loopback(config.host) else (config.host,)
+        if hub_id(config.model) is None or self.context.egress.offline:
             return ()
-        return () if local_folder(self.config.model) is not None else (HUB,)
+        return () if local_folder(config.model) is not None else (HUB,)
 
     # -- jobs ---------------------------------------------------------------------------------------------------
 
     def prepare(self, data: Dataset) -> Plan[PromptConfig]:
         """Check model and data, and choose the examples; the plan shows the shape of a request, not its texts."""
-        refuse(self.backend, self._problems())
+        if self.config.optimize is not None and find_spec("gepa") is None:
+            raise MissingDependencyError("optimize", "gepa", "optimize")
+        refuse(self.backend, [*self._problems(), *division.problems(self.config, data)])
         reads = self._reads()
         plan = super().prepare(data)
         beside = Beside.read(self.config)
@@ -90,30 +100,78 @@ class PromptAdapter(Adapter[PromptConfig]):
         notes = [*self._notes(adapted, chosen, reads), *(call.notes(self.config) if call else ())]
         return replace(plan, request=shape, warnings=tuple(notes))
 
+    def adapted(self, plan: Plan[PromptConfig]) -> AdaptedModel:
+        """The model that a plan makes."""
+        return self._adapt(plan, self._choose(plan))
+
     def upload(self, file: DataFile) -> str:
-        """Nothing to bring: the examples go into the model's file."""
-        return file.sha256
+        """Nothing to bring where the examples go into the model's file; a search keeps a copy of the data."""
+        return file.sha256 if self.config.optimize is None else keep(self._home, file)
+
+    def has_upload(self, file_id: str) -> bool:
+        """Whether the copy is still there, where there is one."""
+        return self.config.optimize is None or copy_of(self._home, file_id).is_file()
 
     def submit(self, plan: Plan[PromptConfig], uploads: Mapping[str, str], tag: str) -> Snapshot:
-        """Write the model's file; the same tag writes the same file."""
-        del uploads
-        self._adapt(plan, self._choose(plan)).save(self._path(tag))
+        """Write the model's file, or start the worker that searches; the same tag does the same again."""
+        if plan.config.optimize is None:
+            self.adapted(plan).save(self.path_of(tag))
+        else:
+            self._searching(plan, uploads, tag).start()
         return self.poll(tag)
 
+    def _searching(self, plan: Plan[PromptConfig], uploads: Mapping[str, str], tag: str) -> Job:
+        hosts = self.context.egress.hosts
+        spec = Spec(
+            id=tag,
+            backend=self.backend,
+            program="adaptkit.backends.prompt.optimizing",
+            queue="" if self.config.host else "cpu",
+            config=plan.config.model_dump(mode="json"),
+            files={purpose: str(copy_of(self._home, name)) for purpose, name in uploads.items()},
+            fingerprint=plan.fingerprint,
+            offline=not self.destinations,
+            created=time.time(),
+            hosts=None if hosts is None else tuple(sorted(hosts)),
+        )
+        return Job.create(self._home, spec)
+
     def poll(self, job_id: str) -> Snapshot:
-        """A job is there once its model is, and has succeeded then."""
-        if not self._path(job_id).is_file():
+        """A job without a search has succeeded once its model is there; another stands as its worker says."""
+        job = Job(self._home, job_id)
+        if job.exists:
+            return job.snapshot()
+        if not self.path_of(job_id).is_file():
             raise NotFoundError(f"there is no prompt job {job_id!r} under {self._models}", backend=self.backend)
         return Snapshot(job_id=job_id, status=Status.SUCCEEDED, raw_status="ready", tag=job_id)
 
     def cancel(self, job_id: str) -> None:
-        """Nothing to stop: a job ends as it begins."""
-        self.poll(job_id)
+        """Ask a search to stop; a job without one ends as it begins."""
+        if not self.poll(job_id).status.is_terminal:
+            Job(self._home, job_id).cancel()
+
+    def restart(self, job_id: str) -> Snapshot:
+        """Start a worker for a search that lost its own; what was answered is not asked again."""
+        job = Job(self._home, job_id)
+        if job.exists:
+            job.start()
+        return self.poll(job_id)
+
+    def events(self, job_id: str, after: str | None) -> Sequence[Event]:
+        """What happened in a search since the event of that id; of a job without one, that its model is ready."""
+        job = Job(self._home, job_id)
+        if job.exists:
+            return job.events(after)
+        heard, at = self.poll(job_id), self.path_of(job_id).stat().st_mtime
+        ready = Event(id="ready", at=at, kind="status", message=heard.raw_status, data={"status": heard.status.value})
+        return [] if after == ready.id else [ready]
 
     def retrieve(self, job_id: str) -> str:
         """The path of the model's file."""
-        self.poll(job_id)
-        return str(self._path(job_id))
+        heard = self.poll(job_id)
+        if heard.status is not Status.SUCCEEDED or not self.path_of(job_id).is_file():
+            raise NotFoundError(f"job {job_id} has no model: it is {heard.raw_status}", backend=self.backend)
+        return str(self.path_of(job_id))
 
     def find(self, tag: str) -> Sequence[Snapshot]:
         """The job of that tag, which is its id."""
@@ -122,7 +180,12 @@ class PromptAdapter(Adapter[PromptConfig]):
         except NotFoundError:
             return []
 
-    def _path(self, job_id: str) -> Path:
+    def path_of(self, job_id: str) -> Path:
+        """Where the model of a job is, or will be.
+
+        Raises:
+            NotFoundError: this is no id of a prompt job.
+        """
         if not (job_id.isascii() and job_id.isalnum() and len(job_id) <= 64):  # it becomes a file's name
             raise NotFoundError(f"{job_id!r} is not the id of a prompt job", backend=self.backend)
         return self._models / f"{job_id}.json"

@@ -6,16 +6,53 @@ import re
 from typing import Annotated, Literal, Self
 
 import httpx2
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from adaptkit.adapter import BackendConfig, LocalPath, ModelName
 from adaptkit.backends.services.vendors import VENDORS, Vendor, split_model
 from adaptkit.http import checked_url, loopback
+from adaptkit.metrics import MetricName
 
-__all__ = ["PromptConfig"]
+__all__ = ["Budget", "Optimize", "PromptConfig"]
 
 #: ``anthropic:…``, but not ``C:\…``.
 _SERVICE = re.compile(r"[a-z][a-z0-9_-]+:", re.IGNORECASE)
+
+
+class Budget(BaseModel):
+    """What a search may use at most.
+
+    Attributes:
+        calls: Requests to models, reflection and the final report among them.
+        usd: US dollars, by the table of prices; only where the prices of the models are known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    calls: int = Field(300, ge=1)
+    usd: float | None = Field(None, gt=0, allow_inf_nan=False)
+
+
+class Optimize(BaseModel):
+    """Search for better instructions (GEPA; the extra ``optimize``), as a job in a process of its own.
+
+    The data falls into three parts: half of it is reflected on and examples are chosen from it, candidates are chosen
+    by a part that they never saw, and the winner is reported on a third that nobody looked at: the ``validation``
+    file, else a quarter of the data.
+
+    Attributes:
+        metric: What is to be better.
+        budget: Where the search stops.
+        reflection: Model that reads what went wrong and writes new instructions; ``None`` for ``model``.
+        minibatch: Rows that are reflected on at a time.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: MetricName = "exact_match"
+    budget: Budget = Budget()
+    reflection: str | None = Field(None, min_length=1)
+    minibatch: int = Field(3, ge=1, le=100)
 
 
 class PromptConfig(BackendConfig):
@@ -43,6 +80,7 @@ class PromptConfig(BackendConfig):
         max_tokens: Most new tokens of an answer, unless a call says otherwise.
         temperature: 0 for the likeliest answer, unless a call says otherwise.
         timeout: Seconds without a sign of the service after which a request is given up.
+        optimize: Search for better instructions; ``None`` takes them as they are, and the job is born finished.
         validation: File of held-out examples: none of its questions becomes an example.
         seed: Which rows are chosen.
         name: For people.
@@ -62,6 +100,7 @@ class PromptConfig(BackendConfig):
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     timeout: float = Field(600.0, gt=0, allow_inf_nan=False)
+    optimize: Optimize | None = None
     validation: LocalPath | None = None
     seed: int = Field(0, ge=0, lt=2**32)
     name: str | None = None
@@ -85,6 +124,14 @@ class PromptConfig(BackendConfig):
     def key_env(self) -> str | None:
         """Name of the environment variable that holds the key, ``None`` where none is needed."""
         return self.api_key_env or (self.vendor.key_env if self.vendor else None)
+
+    @property
+    def reflecting(self) -> PromptConfig:
+        """The model that reflects, with nothing in front of its question; asked where `model` is, if it can be."""
+        model = (self.optimize and self.optimize.reflection) or self.model
+        kept = ("api_key_env", "base_url", "wire") if split_model(model)[0] is self.vendor else ()
+        same = {name: getattr(self, name) for name in kept if not model.startswith("builtin:")}
+        return PromptConfig(model=model, examples=0, timeout=self.timeout, max_tokens=4096, **same)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

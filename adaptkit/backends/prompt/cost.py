@@ -14,7 +14,7 @@ from adaptkit.data import Dataset
 from adaptkit.data.conversations import conversation_of
 from adaptkit.prices import Prices, RateCard
 
-__all__ = ["Call", "call_of"]
+__all__ = ["Call", "call_of", "rate_card"]
 
 #: Rows that are looked at to learn how long a question and an answer are.
 _SAMPLE = 200
@@ -96,6 +96,12 @@ def call_of(config: PromptConfig, before: int, data: Dataset, prices: Prices) ->
     ttl = None if config.cache == "off" else config.cache or default
     card = prices.chat(vendor.name, split_model(config.model)[1], before + question)
     return Call(before, question, answer, card, ttl)
+
+
+def rate_card(model: str) -> RateCard | None:
+    """Prices of a vendor's model, ``None`` if unknown."""
+    vendor, name = split_model(model)
+    return None if vendor is None else Prices().chat(vendor.name, name)
 
 
 def _rounded(usd: float | None) -> float | None:

@@ -104,8 +104,8 @@ class Serving:
     def refuse_overflow(self, service: Service, ask: Ask, adapted: AdaptedModel) -> None:
         """Refuse a prompt that is longer than the model reads, where that is known.
 
-        The service counts only where half the bytes of the prompt, which no text exceeds, would not fit. Where it has
-        no counter, only what is too long beyond doubt is refused.
+        The service counts only where half the bytes of the prompt, which hardly a text exceeds, would not fit. Where it
+        has no counter, only what is too long beyond doubt is refused.
 
         Raises:
             DataError: says what to shorten; nothing was sent.

@@ -95,7 +95,7 @@ def lower_bound(ask: Ask) -> int:
 
 
 def upper_bound(ask: Ask) -> int:
-    """More tokens than the prompt has: half its bytes, where English has a quarter and Burmese about a third."""
+    """More tokens than the texts of the prompt have: half its bytes, where English has a quarter, Burmese a third."""
     sizes = sum(len(text.encode("utf-8", "surrogatepass")) for text in private_texts(ask))
     extras: tuple[Any, ...] = (ask.options.schema, ask.options.tools)
     return (sizes + len(msgspec.json.encode(extras))) // 2

@@ -223,7 +223,7 @@ def unwritable(record: Record, form: Format) -> Iterator[Finding]:
         return
     if form.cannot is not None:
         yield from form.cannot(record)
-    for key in sorted(form.own.intersection(record.extra)):
+    for key in sorted(form.own.intersection(record.extra)) if record.extra else ():
         yield Finding(
             "cannot-express", "$", f"the further key {key!r} has a meaning of its own in {form.name}.", "Rename it."
         )

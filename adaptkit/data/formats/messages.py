@@ -52,6 +52,10 @@ def read_tools(node: Node, key: str = "tools") -> tuple[Mapping[str, Any], ...]:
         return ()
     tools: list[Mapping[str, Any]] = []
     for item in node.at(key).items():
+        match item.value:
+            case {"function": {"name": str()}}:
+                tools.append(item.value)
+                continue
         if not item.is_object():
             continue
         function = item.at("function") if item.has("function") else item

@@ -1,0 +1,27 @@
+"""The benchmarks of hosts run: small here, for what they print and not for the figures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        (["poller.py", "--jobs", "5", "--pace", "0.5", "--seconds", "1"], "CPU ratio to the bare loop"),
+        (["overhead.py", "--polls", "5", "--megabytes", "1"], "over the idle process"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_it_runs(script: list[str], says: str) -> None:
+    command = [sys.executable, str(FOLDER / script[0]), *script[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout
+    assert "jobs ended" not in done.stdout

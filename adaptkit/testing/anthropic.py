@@ -36,13 +36,15 @@ class FakeAnthropic:
         wire: The server.
         requests: Bodies of the messages asked for, in order.
         overloaded: How many of the next requests are answered with 529.
-        broken_after: Characters after which the next stream breaks off with an error, or ``None``.
+        broken_after: Characters after which the next stream breaks off, or ``None``.
+        silent: Whether it does so without an error event.
     """
 
     def __init__(self, key: str | None = None) -> None:
         self.requests: list[dict[str, Any]] = []
         self.overloaded = 0
         self.broken_after: int | None = None
+        self.silent = False
         self._next: deque[dict[str, Any]] = deque()
         self._cached: set[str] = set()
         self.wire = Wire(
@@ -125,7 +127,8 @@ class FakeAnthropic:
                 for start in range(0, len(block["text"]), 5):
                     if self.broken_after is not None and sent >= self.broken_after:
                         self.broken_after = None
-                        yield from _event("error", error={"type": "overloaded_error", "message": "Overloaded"})
+                        if not self.silent:
+                            yield from _event("error", error={"type": "overloaded_error", "message": "Overloaded"})
                         return
                     delta = {"type": "text_delta", "text": block["text"][start : start + 5]}
                     yield from _event("content_block_delta", index=at, delta=delta)

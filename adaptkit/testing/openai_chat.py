@@ -33,12 +33,14 @@ class FakeOpenAIChat:
         wire: The server.
         url: Address to configure, ``/v1`` at its end.
         requests: Bodies of the answers asked for, in order.
-        broken_after: Characters after which the next stream breaks off with an error, or ``None``.
+        broken_after: Characters after which the next stream breaks off, or ``None``.
+        silent: Whether it does so without an error event.
     """
 
     def __init__(self, key: str | None = None) -> None:
         self.requests: list[dict[str, Any]] = []
         self.broken_after: int | None = None
+        self.silent = False
         self._next: deque[dict[str, Any]] = deque()
         self._cached: set[str] = set()
         self.wire = Wire(
@@ -119,7 +121,8 @@ class FakeOpenAIChat:
                 for start in range(0, len(text), 5):
                     if self.broken_after is not None and sent >= self.broken_after:
                         self.broken_after = None
-                        yield _event("error", message="The server had an error", code="server_error", param=None)
+                        if not self.silent:
+                            yield _event("error", message="The server had an error", code="server_error", param=None)
                         return
                     place = {"output_index": at, "content_index": 0, "item_id": item["id"]}
                     yield _event(f"response.{kind}.delta", delta=text[start : start + 5], **place)

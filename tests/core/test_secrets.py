@@ -11,7 +11,7 @@ from adaptkit import AdaptkitError, AdaptkitWarning, Client, Dataset
 from adaptkit import errors as errors_module
 from adaptkit.config import target
 from adaptkit.testing import FakeClock, ScriptedConfig, ScriptedService
-from adaptkit.types import DeploymentRef, DeploymentSnapshot, JobRef, Snapshot, Status
+from adaptkit.types import DeploymentRef, DeploymentSnapshot, JobRef, Reply, Snapshot, Status
 
 KEY, ROW = "sk-marker-key-0b4e77", "marker-row-c41d90"
 
@@ -115,6 +115,7 @@ def every_error():
         "BackendRetiredError": {"since": "2026-01-01", "replacement": "lora"},
         "SubmissionUncertain": {"tag": "t" * 26},
         "RateLimitError": {"retry_after": 3.0, "ref": ref},
+        "AnswerError": {"reply": Reply(text="half an ans", finish_reason="length")},
     }
     for name in errors_module.__all__:
         kind = getattr(errors_module, name)

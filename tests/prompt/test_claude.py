@@ -91,9 +91,10 @@ def test_a_long_answer_comes_by_stream_and_whole(model, service):
     service.say('{"desk": "cards"}', tools=[("look", {"number": 7})], stop="tool_use")
     tool = {"type": "function", "function": {"name": "look"}}
     assert model.chat(QUESTION, max_tokens=100_000, tools=(tool,)).tool_calls[0].arguments == {"number": 7}
-    service.broken_after = 10
-    with pytest.raises(ServiceError, match="Overloaded"):
-        model.chat(QUESTION, max_tokens=100_000)
+    for silent, words in ((False, "Overloaded"), (True, "broke off")):
+        service.broken_after, service.silent = 10, silent
+        with pytest.raises(ServiceError, match=words):
+            model.chat(QUESTION, max_tokens=100_000)
 
 
 def test_overload(model, service):

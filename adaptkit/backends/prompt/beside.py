@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from adaptkit.backends.prompt.config import PromptConfig
-from adaptkit.errors import ConfigError, DataError
+from adaptkit.errors import ConfigError
+from adaptkit.retrieval.documents import read_documents
 from adaptkit.structured import form_of
 from adaptkit.types import Document
 
@@ -38,10 +39,10 @@ class Beside:
 
         Raises:
             ConfigError: a file is missing, or the schema is not valid.
-            DataError: a file of the corpus is not text.
+            DataError: something in the corpus is missing, or no text.
         """
         schema = None if config.answers is None else _schema(Path(config.answers))
-        documents = tuple(_document(Path(path)) for path in config.corpus)
+        documents = _documents(config.corpus)
         contents = {"answers": schema, "corpus": documents or None}
         prints = {name: _hash(content) for name, content in contents.items() if content is not None}
         return cls(schema, documents, prints)
@@ -49,27 +50,24 @@ class Beside:
 
 def _schema(path: Path) -> dict[str, Any]:
     try:
-        schema = msgspec.json.decode(_content(path, "answers"), type=dict[str, Any])
+        schema = msgspec.json.decode(_content(path), type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ConfigError(f"answers: {path} is not a JSON Schema: {error}") from None
     form_of(schema)
     return schema
 
 
-def _document(path: Path) -> Document:
-    try:
-        text = _content(path, "corpus").decode("utf-8")
-    except UnicodeDecodeError:
-        raise DataError(f"corpus: {path} is not a text in UTF-8; turn it into one first") from None
-    # its name alone: equal content gives equal bytes wherever the folder lies
-    return Document(title=path.name, text=text)
+def _documents(paths: Sequence[str]) -> tuple[Document, ...]:
+    # a file's name alone: equal content gives equal bytes wherever the folder lies
+    found = read_documents(*paths) if paths else ()
+    return tuple(Document(title=each.title or Path(each.id).name, text=each.text) for each in found)
 
 
-def _content(path: Path, name: str) -> bytes:
+def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{name}: {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise ConfigError(f"answers: {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _hash(content: object) -> str:

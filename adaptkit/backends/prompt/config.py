@@ -73,7 +73,8 @@ class PromptConfig(BackendConfig):
         constrain: Whether the service at ``base_url`` can hold an answer to a schema while writing it
             (``response_format`` with ``json_schema``: vLLM, Ollama and llama.cpp's server can). Vendors do in any case.
         examples: How many training rows stand in front of the question, spread over the different answers.
-        corpus: Text files that stand in front of every question, whole.
+        corpus: Texts that stand in front of every question, whole: files (``.txt``, ``.md``, ``.jsonl`` of ``id``,
+            ``title`` and ``text``), folders of them, globs.
         cache: How long a vendor is to remember what stands in front of the question, in the vendor's words; ``off``
             for not at all; ``None`` for the vendor's default.
         max_tokens: Most new tokens of an answer, unless a call says otherwise.

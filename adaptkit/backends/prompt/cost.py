@@ -8,10 +8,10 @@ from itertools import islice
 from typing import Any
 
 from adaptkit.backends.prompt.adapted import estimated
-from adaptkit.backends.prompt.choose import conversation_of
 from adaptkit.backends.prompt.config import PromptConfig
 from adaptkit.backends.services.vendors import split_model
 from adaptkit.data import Dataset
+from adaptkit.data.conversations import conversation_of
 from adaptkit.prices import Prices, RateCard
 
 __all__ = ["Call", "call_of", "rate_card"]

@@ -13,7 +13,7 @@ from adaptkit.adapter import Abilities, Context
 from adaptkit.backends.chat_endpoint import Endpoint
 from adaptkit.backends.prompt.adapted import AdaptedModel
 from adaptkit.backends.prompt.config import PromptConfig
-from adaptkit.backends.services.ask import Ask, Cache, Service, upper_bound
+from adaptkit.backends.services.ask import Ask, Cache, Service, lower_bound, upper_bound
 from adaptkit.backends.services.plain import ChatWire, ThisMachine
 from adaptkit.backends.services.vendors import Vendor, open_vendor, split_model
 from adaptkit.errors import ConfigError, DataError
@@ -104,7 +104,8 @@ class Serving:
     def refuse_overflow(self, service: Service, ask: Ask, adapted: AdaptedModel) -> None:
         """Refuse a prompt that is longer than the model reads, where that is known.
 
-        The service counts only where half the bytes of the prompt, which no text exceeds, would not fit.
+        The service counts only where half the bytes of the prompt, which hardly a text exceeds, would not fit. Where it
+        has no counter, only what is too long beyond doubt is refused.
 
         Raises:
             DataError: says what to shorten; nothing was sent.
@@ -113,10 +114,12 @@ class Serving:
         card = None if vendor is None else Prices().chat(vendor.name, name)
         if card is None or card.context is None or upper_bound(ask) <= card.context:
             return
-        tokens = service.count(ask)
-        if tokens is not None and tokens > card.context:
+        counted = service.count(ask)
+        tokens = lower_bound(ask) if counted is None else counted
+        if tokens > card.context:
+            has = "has more than" if counted is None else "has"
             raise DataError(
-                f"the prompt has {tokens:,} tokens, and {name} reads {card.context:,}: {_longest(ask)}. It was not sent"
+                f"the prompt {has} {tokens:,} tokens, and {name} reads {card.context:,}: {_longest(ask)}. Not sent"
             )
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from adaptkit.adapter import ChatOptions
 from adaptkit.documents import with_documents
 from adaptkit.types import Document, Message, Reply
 
-__all__ = ["Ask", "Cache", "Service", "in_words", "private_texts", "upper_bound"]
+__all__ = ["Ask", "Cache", "Service", "in_words", "lower_bound", "private_texts", "upper_bound"]
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,13 @@ def private_texts(ask: Ask) -> list[str]:
     return texts + [document.text for document in (*ask.corpus, *ask.options.documents)]
 
 
+def lower_bound(ask: Ask) -> int:
+    """Fewer tokens than the prompt has, unless it is mostly blanks: a sixth of its characters."""
+    return sum(map(len, private_texts(ask))) // 6
+
+
 def upper_bound(ask: Ask) -> int:
-    """More tokens than the prompt has: half its bytes, where English has a quarter and Burmese about a third."""
+    """More tokens than the texts of the prompt have: half its bytes, where English has a quarter, Burmese a third."""
     sizes = sum(len(text.encode("utf-8", "surrogatepass")) for text in private_texts(ask))
     extras: tuple[Any, ...] = (ask.options.schema, ask.options.tools)
     return (sizes + len(msgspec.json.encode(extras))) // 2

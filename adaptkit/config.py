@@ -187,7 +187,8 @@ def target(name: str, table: object, *, base: Path | None = None) -> BackendConf
                 hint = f" {said}" if said else nearest(key, known)
                 lines.append(f"[targets.{name}] {key}: the {backend} backend has no such field.{hint}")
             else:
-                lines.append(f"[targets.{name}] {key}: {mistake['msg']}")
+                where = f"{key}: " if key else ""  # a rule between fields has no key of its own
+                lines.append(f"[targets.{name}] {where}{mistake['msg'].removeprefix('Value error, ')}")
         raise ConfigError("\n".join(lines)) from None
 
 

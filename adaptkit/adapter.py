@@ -528,6 +528,10 @@ class SupportsShutdownDate(Protocol):
         """The day from which a base or tuned model no longer answers, ``None`` if none is set: one request."""
         ...
 
+    def known_shutdown_date(self, model_id: str) -> date | None:
+        """The same as far as it is known without asking: told when somebody comes back to a job or a model."""
+        ...
+
 
 @runtime_checkable
 class SupportsDeploy(Protocol):

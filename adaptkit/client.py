@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Generator, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from adaptkit import adoption, steps
+from adaptkit import adoption, shutdown, steps
 from adaptkit import config as configuration
 from adaptkit.adapter import Adapter, BackendConfig, ChatOptions, Context, Plan, SupportsDeleteData
 from adaptkit.answers import Answers
@@ -154,7 +155,7 @@ class Client:
         return Job(steps.run(self._submit(target, data, fresh=fresh, budget=budget), self._clock))
 
     def attach(self, ref: str | JobRef) -> Job:
-        """The handle of a job from its reference; makes no request.
+        """The handle of a job from its reference; makes no request, and warns if its model is known to be switched off.
 
         Raises:
             ConfigError: the text is no job reference, or nothing says how to reach its backend.
@@ -162,6 +163,9 @@ class Client:
         wanted = JobRef.parse(ref)
         run = self._open_journal().by_job(wanted.backend, wanted.id)
         if run is not None:
+            with suppress(AdaptkitError):  # a backend that is gone says so when the job is asked
+                adapter = self._adapter_of_run(run)
+                shutdown.remind(adapter, getattr(adapter.config, "model", None), self._clock)
             return Job(self._state(run))
         adapter = self._reach(wanted)
         unheard = Snapshot(job_id=wanted.id, status=Status.UNKNOWN, raw_status="")
@@ -169,13 +173,15 @@ class Client:
         return Job(JobState(wanted, lambda: adapter, self._open_journal(), self._clock, pulse, None, unheard))
 
     def model(self, ref: str | ModelRef) -> Model:
-        """The handle of a model from its reference; makes no request.
+        """The handle of a model from its reference; makes no request, and warns if it is known to be switched off.
 
         Raises:
             ConfigError: the text is no model reference, or nothing says how to reach its backend.
         """
         wanted = ModelRef.parse(ref)
-        return Model(wanted, self._reach(wanted), self._open_journal, self._clock)
+        adapter = self._reach(wanted)
+        shutdown.remind(adapter, wanted.id, self._clock)
+        return Model(wanted, adapter, self._open_journal, self._clock)
 
     def map(
         self,

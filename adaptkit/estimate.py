@@ -43,6 +43,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
         if self.usd is None:
             why = "the host chooses the epochs" if self.price and self.epochs is None else "no price is known"
             lines.append(f"training: unknown ({why})")
+        elif not self.usd and self.price is not None:
+            lines.append(f"training: nothing to pay ({self.price.source})")
         else:
             lines.append(f"training: about ${self.usd:,.2f}, at {_basis(self.price, 'a million tokens')}")
         if self.hosting is not None:
@@ -62,8 +64,10 @@ def estimate(plan: Plan[Any], data: Dataset, prices: Prices) -> Estimate:
     names, model = _names(plan.config), str(settings.get("model") or "")
     counted = _count(settings.get("tokenizer") or model, data)
     tokens = plan.tokens if counted is None else counted
-    epochs = settings.get("epochs") if isinstance(settings.get("epochs"), int) else None
-    price = prices.training(names, model, str(settings.get("method", "sft")), settings.get("weights"))
+    once = 1 if "epochs" not in settings else None  # the data is read, and nothing goes through it again and again
+    epochs = settings["epochs"] if isinstance(settings.get("epochs"), int) else once
+    method = "search" if settings.get("optimize") else str(settings.get("method", "sft"))
+    price = prices.training(names, model, method, settings.get("weights"))
     known = tokens is not None and epochs is not None and price is not None
     return Estimate(
         tokens=tokens,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 
 from adaptkit import steps
 from adaptkit.adapter import ChatOptions
@@ -203,16 +203,24 @@ class _Asking:
         return Answer(number, reply)
 
     def _patiently(self, ask: Callable[[], Reply]) -> Steps[Reply]:
-        for turn in count():
+        for turn in range(PATIENCE + 1):
             yield from self._gate.passed()
             try:
-                return (yield from attempt(ask, _OTHERWISE))
+                return (yield from attempt(partial(self._heeding, ask, turn), _OTHERWISE))
             except RateLimitError as error:
-                wish = min(2.0**turn, 60.0) if error.retry_after is None else error.retry_after
-                if turn == PATIENCE or wish > MAX_RETRY_AFTER:
+                if turn == PATIENCE or (error.retry_after or 0.0) > MAX_RETRY_AFTER:
                     raise
+        raise AssertionError  # the last turn returns or raises
+
+    def _heeding(self, ask: Callable[[], Reply], turn: int) -> Reply:
+        """Ask, and shut the gate in the same breath where the service wants fewer requests."""
+        try:
+            return ask()
+        except RateLimitError as error:
+            wish = min(2.0**turn, 60.0) if error.retry_after is None else error.retry_after
+            if wish <= MAX_RETRY_AFTER:
                 self._gate.hold(wish)
-        raise AssertionError  # it counts for ever
+            raise
 
 
 def _asked(question: Record | Conversation) -> tuple[Message, ...]:

@@ -30,13 +30,16 @@ QUESTION = "Where is my parcel?"
 def lifecycle(client: Client, target: str, data: Dataset, budget: float | None, *, confirm_spend: bool) -> None:
     """From data to an answer, and nothing left behind that costs money."""
     plan = client.plan(target, data)  # checked and converted; nothing was sent
-    print(f"  plan      {plan.files[0].rows} rows, about {plan.tokens:,} tokens, to {', '.join(plan.destinations) or '-'}")
+    where = ", ".join(plan.destinations) or "nowhere: nothing leaves this machine"
+    print(f"  plan      {plan.files[0].rows} rows, about {plan.tokens:,} tokens, to {where}")
+    for warning in plan.warnings:
+        print(f"  warning   {warning}")
     print("  estimate  " + str(client.estimate(target, data)).replace("\n", "\n            "))
 
     job = client.submit(target, data, budget=budget)  # once, however often this script is run
     print(f"  job       {job.ref}")
     for event in job.events():
-        if event.kind in ("status", "warning"):
+        if event.kind in ("status", "warning", "log"):
             print(f"  event     {event.message}")
     model = job.result()
 

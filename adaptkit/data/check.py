@@ -31,7 +31,7 @@ class DataRules(msgspec.Struct, frozen=True, kw_only=True):
         max_bytes: Largest file, or ``None``. The size of the files given is looked at.
         needs_answer: Whether conversations must end with the answer to learn. Reinforcement learning wants none.
         record_rules: Further rules; each yields what is wrong with one record. Rows are looked at one by one then,
-            which takes about ten times as long.
+            which takes about five times as long.
         rich_rules: The same for what only rows with more than plain turns of text can break, such as images: blocks of
             plain rows are not looked at for them.
     """

@@ -44,8 +44,7 @@ def _chat(record: ChatRecord, *, needs_answer: bool) -> Iterator[Finding]:
             "the row does not end with an assistant turn, so there is no answer to learn.",
             "Add the answer, or remove what follows it.",
         )
-    answers = [turn for turn in turns if turn.role == "assistant"]
-    if answers and all(turn.weight == 0 for turn in answers):
+    if {turn.weight for turn in turns if turn.role == "assistant"} == {0}:
         yield Finding(
             "nothing-to-learn",
             "$.messages",
@@ -71,6 +70,8 @@ def _preference(record: PreferenceRecord) -> Iterator[Finding]:
 
 
 def _contents(turns: Sequence[Message], path: str) -> Iterator[Finding]:
+    if "" not in [turn.content for turn in turns]:
+        return
     for index, turn in enumerate(turns):
         if turn.content == "" and not turn.tool_calls:
             at_fault = turn.role == "assistant"

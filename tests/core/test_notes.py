@@ -191,11 +191,17 @@ def test_a_model_that_is_switched_off_soon_is_warned_of(open_client, service, he
         assert str(day) in told[0]
     job.wait()
     assert service.requests()["shutdown_date"] == 1
-    model = open_client(shutdown_date=day).attach(str(job.ref)).result()
-    assert len(heard()) == 2 * (words is not None)
+    before = service.requests()
+    again = open_client(shutdown_date=day).attach(str(job.ref))
+    assert service.requests() == before
+    assert [told.split("switches")[1] for told in heard()] == [told.split("switches")[1] for told in heard()[:1]] * 2
+    model = again.result()
+    assert len(heard()) == 3 * (words is not None)
     assert service.requests()["shutdown_date"] == 2
     if words:
-        assert model.id in heard()[1]
+        assert model.id in heard()[2]
+    open_client(shutdown_date=day).model(model.ref)
+    assert len(heard()) == 4 * (words is not None)
     assert model.shutdown_date() == day
 
 

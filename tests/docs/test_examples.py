@@ -77,6 +77,27 @@ def test_the_readmes_script_runs_with_one_line_changed(home, tmp_path):
     assert '"backend":"prompt"' in printed[1]
 
 
+def test_one_script_moves_through_every_backend(tmp_path):
+    pytest.importorskip("peft")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "move_hosts.py")],
+        env={**os.environ, "ADAPTKIT_HOME": str(tmp_path), "OMP_WAIT_POLICY": "PASSIVE"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    targets = tomllib.loads((ROOT / "examples" / "move_hosts.toml").read_text())["targets"]
+    for part, (name, table) in zip(done.stdout.split("\n\n"), targets.items(), strict=False):
+        assert part.startswith(f"{name}: backend {table['backend']}")
+        assert f'"backend":"{table["backend"]}"' in part
+        assert "  answer    " in part
+        assert part.endswith(" s"), part
+    assert done.stdout.count("  stopped   stopped") == 2
+
+
 def test_ci_runs_the_readmes_test_command():
     command = re.findall(r"^python3 -m venv .*nox$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert len(command) == 1

@@ -18,6 +18,7 @@ from adaptkit.backends.bedrock.storage import Storage
 from adaptkit.backends.terms import differences, refuse
 from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import AdaptkitWarning, BackendError, NotFoundError, ServiceError
+from adaptkit.http import loopback
 from adaptkit.types import (
     DeploymentSnapshot,
     Event,
@@ -69,7 +70,7 @@ class BedrockAdapter(Adapter[BedrockConfig]):
     @property
     def destinations(self) -> tuple[str, ...]:
         """Bedrock, its runtime and the bucket; where credentials come from is seen when they are asked for."""
-        return hosts(self.config)
+        return tuple(host for host in hosts(self.config) if not loopback(host))
 
     def prepare(self, data: Dataset) -> Plan[BedrockConfig]:
         """Refuse what the model cannot do, then as every backend."""
@@ -190,6 +191,11 @@ class BedrockAdapter(Adapter[BedrockConfig]):
         told = self._aws.ask("bedrock", "get_foundation_model", modelIdentifier=base)
         ends = told.get("modelDetails", {}).get("modelLifecycle", {}).get("endOfLifeTime")
         return None if ends is None else ends.date()
+
+    def known_shutdown_date(self, model_id: str) -> date | None:
+        """Nothing: AWS tells the day, and keeps no table of its own here."""
+        del model_id
+        return None
 
     def inventory(self) -> Inventory:
         """Jobs and custom models of the account, and the files of the folder.

@@ -298,13 +298,14 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
         try:
             told = day_of(self._api.ask(lambda sdk: sdk.models.with_raw_response.retrieve(model_id)))
         except BackendError:
-            known = self._by_table(model_id)
+            known = self.known_shutdown_date(model_id)
             if known is None:
                 raise
             return known
-        return told or self._by_table(model_id)
+        return told or self.known_shutdown_date(model_id)
 
-    def _by_table(self, model_id: str) -> date | None:
+    def known_shutdown_date(self, model_id: str) -> date | None:
+        """What OpenAI's deprecations page said."""
         return shutdown_of(model_id) if self.config.profile == "openai" else None
 
     def download(self, model_id: str, path: Path) -> Path:

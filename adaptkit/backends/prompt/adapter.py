@@ -120,6 +120,11 @@ class PromptAdapter(Adapter[PromptConfig]):
             self._searching(plan, uploads, tag).start()
         return self.poll(tag)
 
+    def estimate(self, plan: Plan[PromptConfig], uploads: Mapping[str, str]) -> float | None:
+        """What a search may cost at most, where its budget says so in money; nothing without one."""
+        del uploads
+        return 0.0 if plan.config.optimize is None else plan.config.optimize.budget.usd
+
     def _searching(self, plan: Plan[PromptConfig], uploads: Mapping[str, str], tag: str) -> Job:
         hosts = self.context.egress.hosts
         spec = Spec(

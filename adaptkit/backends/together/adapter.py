@@ -23,7 +23,7 @@ from adaptkit.backends.together.files import Files
 from adaptkit.backends.weights import arriving
 from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import BackendError, BackendRetiredError, NotFoundError, QuotaError, UnsupportedError
-from adaptkit.http import client, key_from
+from adaptkit.http import client, key_from, loopback
 from adaptkit.types import (
     Checkpoint,
     DeploymentSnapshot,
@@ -67,7 +67,7 @@ class TogetherAdapter(Adapter[TogetherConfig]):
     @property
     def destinations(self) -> tuple[str, ...]:
         """The service, and where it keeps files as far as that is configured."""
-        return (self.config.host, *self.config.storage)
+        return tuple(host for host in (self.config.host, *self.config.storage) if not loopback(host))
 
     def request(self, files: Sequence[DataFile]) -> Mapping[str, Any]:
         """The body of the request for a job, without file ids, the tag in the suffix, and keys of other services."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import io
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -99,7 +99,7 @@ class ScriptedConfig(BackendConfig):
     api_key_env: str | None = None
     latency: float = Field(0.0, ge=0)
     notes: tuple[str, ...] = ()
-    shutdown_date: date | None = None
+    shutdown_date: dt.date | None = None
     usd: float | None = None
     deploy: ScriptedDeploy = ScriptedDeploy()
     model: str = "scripted-1"
@@ -231,12 +231,12 @@ class ScriptedAdapter(Adapter[ScriptedConfig]):
         """Delete a file."""
         self._service().delete_upload(file_id)
 
-    def known_shutdown_date(self, model_id: str) -> date | None:
+    def known_shutdown_date(self, model_id: str) -> dt.date | None:
         """The configured day, to those who know it without asking."""
         del model_id
         return self.config.shutdown_date
 
-    def shutdown_date(self, model_id: str) -> date | None:
+    def shutdown_date(self, model_id: str) -> dt.date | None:
         """The configured day."""
         del model_id
         self._service().ask("shutdown_date")

@@ -75,4 +75,4 @@ def test_tokens_are_counted_by_the_models_own_tokenizer(tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(builtin.path("tiny"))
     expected = sum(len(tokenizer.apply_chat_template(row["messages"], tokenize=True)["input_ids"]) for row in ROWS)
     assert (made.tokens, made.counted, made.epochs, made.usd) == (expected, True, 3, 0.0)
-    assert "unknown" in str(made)
+    assert "nothing to pay" in str(made)

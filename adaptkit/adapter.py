@@ -45,6 +45,7 @@ __all__ = [
     "SupportsEstimate",
     "SupportsEvents",
     "SupportsExport",
+    "SupportsFigures",
     "SupportsFind",
     "SupportsGenerate",
     "SupportsInventory",
@@ -517,6 +518,15 @@ class SupportsCheckpoints(Protocol):
 
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
         """What is kept, earliest first: one request."""
+        ...
+
+
+@runtime_checkable
+class SupportsFigures(Protocol):
+    """Jobs keep what they measured in full, where events tell a part of it."""
+
+    def figures(self, job_id: str) -> Sequence[Mapping[str, float]]:
+        """A row a step, each with ``step``; none as long as there is nothing: the job and its files."""
         ...
 
 

@@ -258,6 +258,10 @@ class AsyncJob:
         kept = await _call(self._job.checkpoints)
         return [(AsyncModel(model), step, metrics) for model, step, metrics in kept]
 
+    async def figures(self) -> list[Mapping[str, float]]:
+        """As `Job.figures`."""
+        return await _call(self._job.figures)
+
     async def delete_data(self) -> list[str]:
         """As `Job.delete_data`."""
         return await _call(self._job.delete_data)

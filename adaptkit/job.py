@@ -135,6 +135,16 @@ class Job:
         """
         return [(self._model(kept.model_id), kept.step, kept.metrics) for kept in self._state.checkpoints()]
 
+    def figures(self) -> list[Mapping[str, float]]:
+        """What was measured so far, a row a step: ``step``, ``loss``, ``eval_loss`` and what else the backend tells.
+
+        Where the host keeps all of it in files these are read, else it is what its events say.
+
+        Raises:
+            BackendError: asking failed.
+        """
+        return self._state.figures()
+
     def delete_data(self) -> list[str]:
         """Delete the uploaded files that this job was made from.
 

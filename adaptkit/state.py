@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from adaptkit.adapter import Adapter, SupportsCheckpoints, SupportsDeleteData, SupportsPause, SupportsRestart
+from adaptkit.adapter import (
+    Adapter,
+    SupportsCheckpoints,
+    SupportsDeleteData,
+    SupportsEvents,
+    SupportsFigures,
+    SupportsPause,
+    SupportsRestart,
+)
 from adaptkit.errors import AdaptkitWarning, BackendError, JobError, UnsupportedError
 from adaptkit.journal import Journal, Run
 from adaptkit.steps import Clock
 from adaptkit.types import Checkpoint, JobRef, Snapshot, Status
 
 __all__ = ["JobState", "Pulse"]
+
+#: Figures of events that say how far a job is and measure nothing.
+_EXPECTED = frozenset({"total_steps", "eta"})
 
 
 @dataclass
@@ -131,6 +142,20 @@ class JobState:
             raise self._cannot("keep checkpoints that can be listed")
         with self._naming():
             return list(adapter.checkpoints(self.ref.id))
+
+    def figures(self) -> list[Mapping[str, float]]:
+        """What was measured, a row a step: all of it where the backend keeps it, else what events tell."""
+        adapter = self.open_adapter()
+        with self._naming():
+            told = list(adapter.figures(self.ref.id)) if isinstance(adapter, SupportsFigures) else []
+            if told or not isinstance(adapter, SupportsEvents):
+                return told
+            events = adapter.events(self.ref.id, None)
+        rows = [
+            {name: float(n) for name, n in event.data.items() if isinstance(n, int | float) and name not in _EXPECTED}
+            for event in events
+        ]
+        return [row for row in rows if "step" in row and len(row) > 1]
 
     def retrieve(self) -> str:
         """Id of the model."""

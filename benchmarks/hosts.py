@@ -27,7 +27,7 @@ from adaptkit import Client, Dataset, registry
 from adaptkit.adapter import Adapter, BackendConfig, Context, DataFile, Guarantee, Plan
 from adaptkit.backends.rest import Rest, account_of, segment
 from adaptkit.http import client
-from adaptkit.testing import wire
+from adaptkit.testing import FakeOpenAI, FakeTogether, wire
 from adaptkit.testing.wire import Answer, Asked, Jobs, Route, Wire
 from adaptkit.types import Snapshot, Status
 
@@ -143,7 +143,32 @@ def over_httpx(path: str, url: str) -> Callable[[str], object]:
     return lambda job_id: msgspec.json.decode(http.get(url + path.format(job_id), headers=headers).content)
 
 
+def over_openai(url: str) -> Callable[[str], object]:
+    import openai
+
+    return openai.OpenAI(api_key=KEY, base_url=f"{url}/v1", max_retries=0).fine_tuning.jobs.retrieve
+
+
 HOSTS = {
+    "openai": Host(
+        service=lambda: FakeOpenAI(KEY),
+        config=lambda url: {
+            "backend": "openai",
+            "profile": "openai",
+            "model": "gpt-4.1-mini-2025-04-14",
+            "base_url": f"{url}/v1",
+        },
+        raw=over_openai,
+        path="/v1/fine_tuning/jobs/{}",
+        environment={"OPENAI_API_KEY": KEY},
+    ),
+    "together": Host(
+        service=lambda: FakeTogether(KEY),
+        config=lambda url: {"backend": "together", "model": "Qwen/Qwen3-8B", "base_url": url},
+        raw=partial(over_httpx, "/v1/fine-tunes/{}"),
+        path="/v1/fine-tunes/{}",
+        environment={"TOGETHER_API_KEY": KEY},
+    ),
     "minimal": Host(
         service=FakeMinimal,
         config=lambda url: {"backend": "minimal", "base_url": url},

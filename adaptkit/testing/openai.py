@@ -8,6 +8,7 @@ with closing(FakeOpenAI(key="sk-test")) as service:
 
 from __future__ import annotations
 
+import base64
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,6 +45,7 @@ class FakeOpenAI:
         fault: What a failed job says.
         overrides: Fields that every job shows instead of its own.
         figures: Losses that a job tells when it runs.
+        wraps_results: Whether result files are base64.
         reply: What models answer; ``{text}`` stands for the question.
         weights: Files of a checkpoint by name (Nebius).
         deployments: By name (Azure, Nebius).
@@ -60,6 +62,7 @@ class FakeOpenAI:
         self.store = FakeFiles()
         self._deleted: set[str] = set()
         self.ignores_filter, self.keeps_metadata, self.closed = False, True, False
+        self.wraps_results = False
         self.newest_page = 100
         self.shutdown_dates: dict[str, str] = {}
         self.fault = {"code": "invalid_training_file", "message": "line 7 has no answer", "param": "training_file"}
@@ -140,7 +143,7 @@ class FakeOpenAI:
             "model": job.body["model"],
             "metadata": job.body.get("metadata") if self.keeps_metadata else None,
             "organization_id": "org-fake",
-            "result_files": [],
+            "result_files": self._results(job) if word == "succeeded" else [],
             "seed": job.body.get("seed", 42),
             "status": word,
             "trained_tokens": 4_321 if word == "succeeded" else None,
@@ -210,6 +213,15 @@ class FakeOpenAI:
                 for step, loss in enumerate(self.figures, 1):
                     data = {"step": step, "train_loss": loss, "total_steps": len(self.figures)}
                     yield event(f"Step {step}: training loss={loss}", "metrics", data)
+
+    def _results(self, job: RemoteJob) -> list[str]:
+        """A table of what was measured, under the names that result files have."""
+        if "results" not in job.facts:
+            rows = [f"{step},{loss},,{loss + 0.1}" for step, loss in enumerate(self.figures, 1)]
+            table = "\n".join(["step,train_loss,train_accuracy,valid_loss", *rows]).encode()
+            content = base64.b64encode(table) if self.wraps_results else table
+            job.facts["results"] = self.store.keep(content, "step_metrics.csv", "fine-tune-results")["id"]
+        return [job.facts["results"]]
 
     def _checkpoints(self, asked: Asked) -> Answer:
         job = self.jobs.all.get(asked.matched["id"])

@@ -115,6 +115,7 @@ def test_the_other_powers(run, service):
         await job.wait()
         ((model, step, metrics),) = await job.checkpoints()
         assert (step, metrics) == (1, {"loss": 0.5})
+        assert await job.figures() == [{"step": 1.0, "loss": 0.5}]
         assert (await model.chat("Hello")).text == "You said: Hello"
         assert await model.shutdown_date() is None
         (upload,) = await client.uploads()

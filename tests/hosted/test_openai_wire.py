@@ -22,6 +22,7 @@ from adaptkit.backends.openai import OpenAIAdapter, OpenAIConfig, uploads
 from adaptkit.backends.openai.asking import TAG
 from adaptkit.backends.openai.config import AzureDeploy, NebiusDeploy
 from adaptkit.backends.openai.profiles import PROFILES
+from adaptkit.backends.openai.results import figures_in
 from adaptkit.config import target
 from adaptkit.errors import (
     ArtifactError,
@@ -505,6 +506,29 @@ def test_events_come_in_order_whatever_the_pages(service: FakeOpenAI, tmp_path: 
     assert service.wire.count()["events"] == before + 1, "pages were read that hold nothing new"
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_figures_come_whole_from_the_result_files(service: FakeOpenAI, tmp_path: Path, wrapped: bool) -> None:
+    service.figures, service.wraps_results = [2.0, 1.0], wrapped
+    job = finished(service, tmp_path)
+    assert job.figures() == [
+        {"step": 1.0, "loss": 2.0, "eval_loss": 2.1},
+        {"step": 2.0, "loss": 1.0, "eval_loss": 1.1},
+    ]
+
+
+def test_figures_of_a_job_without_files_are_those_that_events_tell(service: FakeOpenAI, tmp_path: Path) -> None:
+    service.overrides["result_files"] = []
+    assert finished(service, tmp_path).figures() == [{"step": 1.0, "loss": 1.5}, {"step": 2.0, "loss": 0.75}]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>", b"step,loss\nx,1", b"a,b\n1,2", b"step,loss\n1,2,3", b"\xff\xfe,", b"c3RlcA=="]
+)
+def test_a_result_file_that_is_no_table(content: bytes) -> None:
+    with pytest.raises(ServiceError, match="no table"):
+        figures_in(content)
+
+
 def test_checkpoints_are_models(service: FakeOpenAI, tmp_path: Path) -> None:
     job = finished(service, tmp_path)
     kept = adapter(config(service), tmp_path).checkpoints(job.id)
@@ -563,7 +587,7 @@ def test_the_inventory(service: FakeOpenAI, tmp_path: Path) -> None:
         "name": "desk",
     }
     target("again", dict(ours.recipe))
-    assert [file.id for file in owned.files] == list(service.files)
+    assert [file.id for file in owned.files] == [ours.files["train"]], "result files are the host's own"
     assert owned.files[0].bytes == len(next(iter(service.files.values())))
     assert job.result().id in {model.id for model in owned.models}
     assert service.base not in {model.id for model in owned.models}

@@ -12,6 +12,7 @@
 | `answers` | what the host says of jobs, events and checkpoints, as values |
 | `recipes` | what the host says that it runs, compared, and as a table |
 | `inventory` | what an account has |
+| `results` | the figures of a job, from its result files |
 | `azure` | deployments, which Azure keeps behind another API |
 | `adapter` | the backend |
 """

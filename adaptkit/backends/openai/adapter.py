@@ -27,6 +27,7 @@ from adaptkit.backends.openai.inventory import inventory_of, jobs_of
 from adaptkit.backends.openai.nebius import ServedModels
 from adaptkit.backends.openai.profiles import PROFILES, ProfileName, shutdown_of
 from adaptkit.backends.openai.recipes import changed, method_of
+from adaptkit.backends.openai.results import figures_in
 from adaptkit.backends.openai.rules import rules_for
 from adaptkit.backends.openai.uploads import upload
 from adaptkit.backends.rest import account_of
@@ -246,6 +247,16 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
             told.append(event)
         told.reverse()  # then by time, which keeps the order within a second
         told.sort(key=lambda event: event.at)
+        return told
+
+    def figures(self, job_id: str) -> Sequence[Mapping[str, float]]:
+        """A row a step from the result files; none as long as there are no files."""
+        files = self._job(job_id).get("result_files") or ()
+        told: list[Mapping[str, float]] = []
+        for file_id in map(str, files):
+            content: list[bytes] = []
+            self._api.content(file_id, content.extend)
+            told += figures_in(b"".join(content))
         return told
 
     def pause(self, job_id: str) -> None:

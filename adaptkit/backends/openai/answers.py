@@ -15,7 +15,7 @@ from adaptkit.errors import ServiceError
 from adaptkit.http import service_words
 from adaptkit.types import Checkpoint, Event, Snapshot, Status
 
-__all__ = ["checkpoint_of", "day_of", "event_of", "snapshot_of", "text_of"]
+__all__ = ["FIGURES", "checkpoint_of", "day_of", "event_of", "snapshot_of", "text_of"]
 
 STATUSES: Mapping[str, Status] = {
     "validating_files": Status.QUEUED,
@@ -30,7 +30,7 @@ STATUSES: Mapping[str, Status] = {
 }
 #: Names of figures that mean the same on every backend, by the names that hosts on this wire give them; result files
 #: say ``accuracy`` and ``validation`` where events say ``mean_token_accuracy`` and ``valid``.
-_FIGURES: Mapping[str, str] = {
+FIGURES: Mapping[str, str] = {
     "train_loss": "loss",
     "training_loss": "loss",
     "valid_loss": "eval_loss",
@@ -90,7 +90,7 @@ def event_of(event: Mapping[str, Any]) -> Event:
     """One event; its figures under the names that they have on every backend."""
     kind, level = text_of(event, "type") or "message", text_of(event, "level")
     given = event.get("data")
-    data = {_FIGURES.get(name, name): value for name, value in given.items()} if isinstance(given, Mapping) else {}
+    data = {FIGURES.get(name, name): value for name, value in given.items()} if isinstance(given, Mapping) else {}
     if kind not in ("message", "metrics"):
         data["type"] = kind  # such as moderation_checks
     return Event(
@@ -111,7 +111,7 @@ def checkpoint_of(checkpoint: Mapping[str, Any], job_id: str, *, serves: bool) -
         model_id=model or f"{job_id}:{checkpoint.get('id')}",
         step=int(checkpoint.get("step_number") or checkpoint.get("step") or 0),
         metrics={
-            _FIGURES.get(name, name): float(value)
+            FIGURES.get(name, name): float(value)
             for name, value in figures
             if isinstance(value, int | float) and name != "step"
         },

@@ -197,7 +197,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     print("load average", *(f"{load:.1f}" for load in os.getloadavg()))
     with serving(given.delay) as url, asked(url) as model:
-        one(model, url, given.calls, given.delay)
+        if given.calls:
+            one(model, url, given.calls, given.delay)
         many(model, url, given.together, given.rounds)
 
 

@@ -1,7 +1,7 @@
 """Text in, checked values out: what a pydantic type says is what comes back.
 
-    python extract.py                          # against a stand-in for Claude on this machine: no key, no network
-    ANTHROPIC_API_KEY=… python extract.py
+python extract.py                          # against a stand-in for Claude on this machine: no key, no network
+ANTHROPIC_API_KEY=… python extract.py
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def main() -> None:
                 return
             invoice: Invoice = reply.parsed
             print(f"{invoice.sender} gets {invoice.total} by {invoice.due:%d %B %Y} ({invoice.number})")
-            print(f"it took {reply.usage.input_tokens} tokens in and {reply.usage.output_tokens} out, every try counted")
+            print(
+                f"it took {reply.usage.input_tokens} tokens in and {reply.usage.output_tokens} out, every try counted"
+            )
 
 
 if __name__ == "__main__":

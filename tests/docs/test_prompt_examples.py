@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parents[2] / "examples"
     ("script", "says"),
     [
         ("ticket_router.py", ["right on messages that it has not seen:"]),
-        ("ask_documents.py", ["corpus instead of documents", "given Parcels › Customs", "given Returns"]),
+        ("ask_documents.py", ["corpus instead of documents", "given Parcels", "given Returns"]),
         ("extract.py", ["Okafor Printing gets 1240.50 by 03 December 2026 (A-1043)"]),
     ],
 )

@@ -30,9 +30,7 @@ QUESTION = "Where is my parcel?"
 def lifecycle(client: Client, target: str, data: Dataset, budget: float | None, *, confirm_spend: bool) -> None:
     """From data to an answer, and nothing left behind that costs money."""
     plan = client.plan(target, data)  # checked and converted; nothing was sent
-    print(
-        f"  plan      {plan.files[0].rows} rows, about {plan.tokens:,} tokens, to {', '.join(plan.destinations) or '-'}"
-    )
+    print(f"  plan      {plan.files[0].rows} rows, about {plan.tokens:,} tokens, to {', '.join(plan.destinations) or '-'}")
     print("  estimate  " + str(client.estimate(target, data)).replace("\n", "\n            "))
 
     job = client.submit(target, data, budget=budget)  # once, however often this script is run

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from anyio import CancelScope, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
 
 from adaptkit import hosting, lifecycle, steps
 from adaptkit.adapter import Abilities, BackendConfig, ChatOptions, Plan
@@ -47,8 +48,22 @@ T = TypeVar("T")
 _END = object()
 
 
+#: Questions under way at a time in one event loop. They wait for seconds, so they have threads of their own and keep
+#: nothing else waiting; anyio's usual 40 would be all that a model is asked at a time.
+_MOST_ASKED = 1000
+_asked: RunVar[CapacityLimiter] = RunVar("adaptkit_asked")
+
+
 async def _call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     return await to_thread.run_sync(partial(function, *args, **kwargs))
+
+
+async def _ask(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    limiter = _asked.get(None)
+    if limiter is None:
+        limiter = CapacityLimiter(_MOST_ASKED)
+        _asked.set(limiter)
+    return await to_thread.run_sync(partial(function, *args, **kwargs), limiter=limiter)
 
 
 class AsyncClient:
@@ -304,14 +319,14 @@ class AsyncModel:
         self, messages: Conversation, options: ChatOptions | None = None, *, schema: Any = None, **settings: Any
     ) -> Reply:
         """As `Model.chat`."""
-        return await _call(self._model.chat, messages, options, schema=schema, **settings)
+        return await _ask(self._model.chat, messages, options, schema=schema, **settings)
 
     async def stream(
         self, messages: Conversation, options: ChatOptions | None = None, *, schema: Any = None, **settings: Any
     ) -> AsyncIterator[str]:
         """As `Model.stream`, for ``async for``."""
-        pieces = await _call(self._model.stream, messages, options, schema=schema, **settings)
-        while (piece := await _call(next, pieces, _END)) is not _END:
+        pieces = await _ask(self._model.stream, messages, options, schema=schema, **settings)
+        while (piece := await _ask(next, pieces, _END)) is not _END:
             yield str(piece)
 
     async def generate(
@@ -323,7 +338,7 @@ class AsyncModel:
         **settings: Any,
     ) -> list[Reply]:
         """As `Model.generate`."""
-        return await _call(self._model.generate, conversations, options, schema=schema, **settings)
+        return await _ask(self._model.generate, conversations, options, schema=schema, **settings)
 
     async def export(self, format: str, path: str | os.PathLike[str]) -> Path:  # noqa: A002
         """As `Model.export`."""
@@ -425,7 +440,7 @@ class AsyncDeployment:
 
     async def chat(self, messages: Conversation, options: ChatOptions | None = None, **settings: Any) -> Reply:
         """As `Deployment.chat`."""
-        return await _call(self._deployment.chat, messages, options, **settings)
+        return await _ask(self._deployment.chat, messages, options, **settings)
 
     async def stream(
         self, messages: Conversation, options: ChatOptions | None = None, **settings: Any

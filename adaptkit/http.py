@@ -60,6 +60,8 @@ __all__ = [
 
 #: Seconds. Reads are long because a model may think; connecting is short because a dead host should be found out soon.
 TIMEOUT = httpx2.Timeout(600.0, connect=10.0, pool=10.0)
+#: Connections of one client: whoever asks decides how much at a time, and an answer of a model takes seconds.
+LIMITS = httpx2.Limits(max_connections=1000, max_keepalive_connections=1000)
 
 
 # where data may go ----------------------------------------------------------------------------------------------------
@@ -225,6 +227,7 @@ def client(
     """
     return httpx2.Client(
         timeout=timeout,
+        limits=LIMITS,
         follow_redirects=False,
         trust_env=False,
         transport=transport,

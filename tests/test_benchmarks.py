@@ -1,4 +1,4 @@
-"""The benchmarks of hosts run: small here, for what they print and not for the figures."""
+"""The benchmarks of hosts and services run: small here, for what they print and not for the figures."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
     ("script", "says"),
     [
         (["poller.py", "--jobs", "5", "--pace", "0.5", "--seconds", "1"], "CPU ratio to the bare loop"),
+        (["chat.py", "--calls", "5", "--together", "4", "--rounds", "1"], "AsyncModel.chat"),
         (["overhead.py", "--polls", "5", "--megabytes", "1"], "over the idle process"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

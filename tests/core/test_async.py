@@ -203,3 +203,19 @@ def test_a_thousand_waiting_jobs_hold_few_threads(run, service):
 
     run(do, clock=SystemClock(), poll_after=0.5)
     assert most < 60
+
+
+def test_more_questions_are_under_way_than_a_loop_has_usual_threads(loop):
+    together = threading.Barrier(60)  # anyio has 40
+
+    class Waiting:
+        def chat(self, *_, **__):
+            together.wait(timeout=10)
+
+    async def main():
+        async with anyio.create_task_group() as tasks:
+            for _ in range(together.parties):
+                tasks.start_soon(AsyncModel(Waiting()).chat, "a")
+
+    anyio.run(main, backend=loop)
+    assert not together.broken

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from adaptkit import Client, Dataset
-from adaptkit.backends.prompt.adapted import AdaptedModel
 from adaptkit.backends.prompt.cost import Call
 from adaptkit.errors import ConfigError
 from adaptkit.prices import Prices, RateCard
@@ -124,16 +123,3 @@ def test_a_changed_file_is_read_again(client, model, server):
     path.write_text(path.read_text().replace("Name the desk.", "Name the office."))
     model.chat("a")
     assert [heard.body["messages"][0]["content"] for heard in server.requests] == ["Name the desk.", "Name the office."]
-
-
-def test_what_is_to_be_retrieved_is_not_forgotten(client, model, server):
-    from adaptkit import UnsupportedError
-
-    path = Path(model.id)
-    said = json.loads(path.read_text())
-    said["segments"].insert(-1, {"kind": "retrieved passages", "how": {"count": 3}})
-    path.write_text(json.dumps(said))
-    assert AdaptedModel.load(path).retrieves
-    with pytest.raises(UnsupportedError, match="retrieves"):
-        model.chat("a")
-    assert not server.requests

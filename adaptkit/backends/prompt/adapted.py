@@ -16,23 +16,25 @@ data give equal bytes. The examples are rows of the training data: the file is a
     {"kind": "schema", "schema": {"type": "object"}},
     {"kind": "examples", "conversations": [[{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]]},
     {"kind": "corpus", "documents": [{"title": "…", "text": "…"}]},
-    {"kind": "retrieved passages", "how": {}},
-    {"kind": "retrieved examples", "how": {}},
+    {"kind": "retrieved passages", "how": {"documents": ["docs/*.md"], "k": 8, "fingerprint": "sha256:…"}},
+    {"kind": "retrieved examples", "how": {"k": 4, "conversations": [[…], …]}},
     {"kind": "question"}
   ]
 }
 ```
 
-What a segment of the kinds ``retrieved …`` holds is found anew for each question; ``how`` belongs to whoever finds it.
+What a segment of the kinds ``retrieved …`` holds is found anew for each question, as ``how`` says: passages in
+documents that the file names and recognises but does not hold, examples among rows that it holds.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -42,6 +44,7 @@ from adaptkit.data import message_from
 from adaptkit.data.formats.messages import write_message
 from adaptkit.durable import replace_file
 from adaptkit.errors import ArtifactError, BackendError, DataError, NotFoundError
+from adaptkit.retrieval.chunks import Chunking
 from adaptkit.types import Document, Message
 
 __all__ = [
@@ -51,11 +54,13 @@ __all__ = [
     "Examples",
     "Found",
     "Instructions",
+    "Likeness",
     "Measured",
     "Provenance",
     "Question",
     "RetrievedExamples",
     "RetrievedPassages",
+    "Search",
     "Segment",
     "Settings",
     "Tools",
@@ -109,12 +114,30 @@ class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="corpu
     documents: tuple[Document, ...]
 
 
+_Few = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How passages are found: so many of these documents, in the state of that fingerprint."""
+
+    documents: tuple[str, ...]
+    k: _Few
+    fingerprint: Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
+
+
+class Likeness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How examples are found: so many of these conversations, those that are most like the question."""
+
+    k: _Few
+    conversations: tuple[tuple[dict[str, Any], ...], ...]
+
+
 class RetrievedPassages(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="retrieved passages", tag_field="kind"
 ):
     """Where passages stand that are found for the question."""
 
-    how: dict[str, Any] = {}
+    how: Search
 
 
 class RetrievedExamples(
@@ -122,7 +145,12 @@ class RetrievedExamples(
 ):
     """Where examples stand that are found for the question."""
 
-    how: dict[str, Any] = {}
+    how: Likeness
+
+    @classmethod
+    def of(cls, k: int, conversations: Sequence[Sequence[Message]]) -> RetrievedExamples:
+        """Write messages down."""
+        return cls(Likeness(k=k, conversations=Examples.of(conversations).conversations))
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="question", tag_field="kind"):
@@ -203,8 +231,9 @@ class AdaptedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
         try:
             loaded = msgspec.json.decode(content, type=cls)
-            for _ in loaded.conversation(()):  # every example is a message
-                pass
+            loaded.conversation(())  # every example is a message
+            if loaded.likeness is not None:
+                deque(Examples(loaded.likeness.conversations).messages(), maxlen=0)
         except (msgspec.MsgspecError, UnicodeError, RecursionError, DataError) as error:
             raise ArtifactError(_fault(path, content, error)) from None
         return loaded
@@ -285,9 +314,14 @@ class AdaptedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return msgspec.structs.replace(self, segments=(*tools, *said, *others), scores=())
 
     @property
-    def retrieves(self) -> bool:
-        """Whether something has to be found for each question."""
-        return bool(self._all(RetrievedPassages) or self._all(RetrievedExamples))
+    def search(self) -> Search | None:
+        """How passages are found for a question, ``None`` for no passages."""
+        return next((segment.how for segment in self._all(RetrievedPassages)), None)
+
+    @property
+    def likeness(self) -> Likeness | None:
+        """How examples are found for a question, ``None`` for none that are."""
+        return next((segment.how for segment in self._all(RetrievedExamples)), None)
 
     @property
     def key(self) -> str:
@@ -326,6 +360,12 @@ class AdaptedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         texts += [msgspec.json.encode(tool).decode() for segment in self._all(Tools) for tool in segment.tools]
         return sum(map(estimated, texts))
 
+    @property
+    def tokens_found(self) -> int:
+        """Estimated tokens of what is found for a question."""
+        found = (each for each in self.segments if isinstance(each, RetrievedPassages | RetrievedExamples))
+        return sum(_shape(segment)["tokens"] for segment in found)
+
 
 def _shape(segment: Segment) -> dict[str, Any]:
     if isinstance(segment, Tools):
@@ -338,6 +378,13 @@ def _shape(segment: Segment) -> dict[str, Any]:
     if isinstance(segment, Corpus):
         tokens = sum(estimated(document.text) for document in segment.documents)
         return {"kind": "corpus", "count": len(segment.documents), "tokens": tokens}
+    if isinstance(segment, RetrievedPassages):
+        tokens = segment.how.k * Chunking().tokens
+        return {"kind": "retrieved passages", "count": segment.how.k, "tokens": tokens}
+    if isinstance(segment, RetrievedExamples):
+        k, rows = segment.how.k, segment.how.conversations
+        of_all = sum(estimated(turn.text) for turn in Examples(rows).messages())
+        return {"kind": "retrieved examples", "count": k, "of": len(rows), "tokens": k * of_all // max(1, len(rows))}
     return {"kind": str(segment.__struct_config__.tag)}
 
 

@@ -21,17 +21,22 @@ from adaptkit.backends.prompt.adapted import (
     Answers,
     Corpus,
     Examples,
-    Found,
     Instructions,
     Provenance,
     Question,
+    RetrievedExamples,
+    RetrievedPassages,
+    Search,
     Settings,
     Tools,
+    estimated,
 )
 from adaptkit.backends.prompt.beside import Beside
 from adaptkit.backends.prompt.choose import Chosen, choose, conversation_of
 from adaptkit.backends.prompt.config import PromptConfig
 from adaptkit.backends.prompt.cost import call_of
+from adaptkit.backends.prompt.finding import Finding
+from adaptkit.backends.prompt.searched import Searched
 from adaptkit.backends.prompt.serving import HUB, Serving, served
 from adaptkit.backends.services.ask import Ask, Service
 from adaptkit.backends.services.plain import ThisMachine
@@ -41,9 +46,13 @@ from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import ArtifactError, DataError, MissingDependencyError, NotFoundError, UnsupportedError
 from adaptkit.http import loopback
 from adaptkit.prices import Prices
+from adaptkit.retrieval import CorpusSize
 from adaptkit.types import Event, Message, Reply, Snapshot, Status
 
 __all__ = ["PromptAdapter"]
+
+#: Rows at most among which examples are looked for; they stand in the model's file.
+MOST_TO_CHOOSE_FROM = 10_000
 
 
 class PromptAdapter(Adapter[PromptConfig]):
@@ -62,6 +71,7 @@ class PromptAdapter(Adapter[PromptConfig]):
         self._home = context.home.absolute() / "prompt"
         self._models = self._home / "models"
         self._serving = Serving(config, context, self.backend)
+        self._finding = Finding(self._home / "documents", config.documents)
 
     @classmethod
     def data_rules(cls, config: PromptConfig | None = None) -> DataRules:
@@ -94,15 +104,19 @@ class PromptAdapter(Adapter[PromptConfig]):
         beside = Beside.read(self.config)
         plan = replace(plan, contents=beside.fingerprints)
         chosen = self._choose(plan)
-        adapted = self._adapt(plan, chosen)
-        call = call_of(self.config, adapted.tokens, data, Prices())
+        adapted = self._adapt(plan, chosen, beside)
+        call = call_of(self.config, adapted.tokens, adapted.tokens_found, data, Prices())
         shape = adapted.shape() | ({} if call is None else {"call": call.shown()})
-        notes = [*self._notes(adapted, chosen, reads), *(call.notes(self.config) if call else ())]
+        notes = [
+            *self._notes(adapted, chosen, reads),
+            *self._advice(beside, reads),
+            *(call.notes(self.config) if call else ()),
+        ]
         return replace(plan, request=shape, warnings=tuple(notes))
 
     def adapted(self, plan: Plan[PromptConfig]) -> AdaptedModel:
         """The model that a plan makes."""
-        return self._adapt(plan, self._choose(plan))
+        return self._adapt(plan, self._choose(plan), Beside.read(self.config))
 
     def upload(self, file: DataFile) -> str:
         """Nothing to bring where the examples go into the model's file; a search keeps a copy of the data."""
@@ -115,7 +129,10 @@ class PromptAdapter(Adapter[PromptConfig]):
     def submit(self, plan: Plan[PromptConfig], uploads: Mapping[str, str], tag: str) -> Snapshot:
         """Write the model's file, or start the worker that searches; the same tag does the same again."""
         if plan.config.optimize is None:
-            self.adapted(plan).save(self.path_of(tag))
+            adapted = self.adapted(plan)
+            if adapted.search is not None:
+                self._finding.index(adapted.search)
+            adapted.save(self.path_of(tag))
         else:
             self._searching(plan, uploads, tag).start()
         return self.poll(tag)
@@ -228,19 +245,19 @@ class PromptAdapter(Adapter[PromptConfig]):
         return None if folder is None else find_base(self.config.model, folder).size("max_position_embeddings") or None
 
     def _choose(self, plan: Plan[PromptConfig]) -> Chosen:
-        data = {file.purpose: file.data for file in plan.files}
-        rich = self.config.vendor is not None
-        return choose(data["train"], self.config.examples, self.config.seed, data.get("validation", ()), rich=rich)
+        config, data = self.config, {file.purpose: file.data for file in plan.files}
+        likest = config.examples > 0 and config.examples_by == "similarity"  # rows to choose from, then
+        count, rich = (MOST_TO_CHOOSE_FROM, False) if likest else (config.examples, config.vendor is not None)
+        return choose(data["train"], count, config.seed, data.get("validation", ()), rich=rich)
 
-    def _adapt(self, plan: Plan[PromptConfig], chosen: Chosen) -> AdaptedModel:
+    def _adapt(self, plan: Plan[PromptConfig], chosen: Chosen, beside: Beside) -> AdaptedModel:
         config = self.config
-        instructions = config.instructions or _shared_system(plan, chosen, rich=config.vendor is not None)
-        conversations = [
-            [turn for turn in turns if turn.role not in ("system", "developer")] for turns in chosen.conversations
-        ]
-        beside = Beside.read(config)
         if plan.contents != beside.fingerprints:
             raise DataError("a file that the configuration names has changed since the plan was made: plan again")
+        instructions = config.instructions or _shared_system(plan, chosen, rich=config.vendor is not None)
+        rows = [[turn for turn in turns if turn.role not in ("system", "developer")] for turns in chosen.conversations]
+        fixed = config.examples_by == "fixed"
+        searched = beside.searched
         return AdaptedModel.of(
             model=config.model,
             base_url=config.base_url,
@@ -252,11 +269,24 @@ class PromptAdapter(Adapter[PromptConfig]):
                 *([Tools(chosen.tools)] if chosen.tools else []),
                 *([Instructions(instructions)] if instructions else []),
                 *([Answers(beside.schema)] if beside.schema is not None else []),
-                *([Examples.of(conversations)] if conversations else []),
+                *([Examples.of(rows)] if rows and fixed else []),
                 *([Corpus(beside.documents)] if beside.documents else []),
+                *([_passages(searched, config.passages)] if searched else []),
+                *([RetrievedExamples.of(config.examples, rows)] if rows and not fixed else []),
                 Question(),
             ),
         )
+
+    def _advice(self, beside: Beside, reads: int | None) -> Iterator[str]:
+        """Whether documents had better stand in the prompt whole, or be searched."""
+        if beside.searched is not None:
+            size = replace(beside.searched.size, reads=reads)
+            if size.fits_whole:
+                yield f"documents: {size}. That is corpus instead of documents"
+        if beside.documents:
+            size = CorpusSize(len(beside.documents), sum(estimated(each.text) for each in beside.documents), reads)
+            if not size.fits_whole:
+                yield f"corpus: {size}. That is documents instead of corpus"
 
     def _notes(self, adapted: AdaptedModel, chosen: Chosen, reads: int | None) -> Iterator[str]:
         wanted, found = self.config.examples, len(chosen.conversations)
@@ -311,17 +341,11 @@ class PromptAdapter(Adapter[PromptConfig]):
     def _asked(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> tuple[Service, Ask]:
         ready = self._serving.model(model_id)
         adapted = ready.adapted
-        ask = adapted.ask(ready.front, messages, options, self._found(adapted, messages))
-        service = self._serving.service(adapted)
+        service = self._serving.service(adapted)  # refuses a stranger's file before anything is looked up for it
+        found = self._finding.found(adapted, ready.key, messages)
+        ask = adapted.ask(ready.front, messages, options, found)
         self._serving.refuse_overflow(service, ask, adapted)
         return service, ask
-
-    def _found(self, adapted: AdaptedModel, messages: Sequence[Message]) -> Found:
-        """What is found for one question; the seam where retrieval comes in."""
-        del messages
-        if adapted.retrieves:
-            raise UnsupportedError("this model retrieves passages or examples, which this adaptkit cannot do yet")
-        return Found()
 
     def download(self, model_id: str, path: Path) -> Path:
         """Copy the model's file into a folder."""
@@ -343,6 +367,11 @@ class PromptAdapter(Adapter[PromptConfig]):
     def close(self) -> None:
         """Let go of connections and loaded models."""
         self._serving.close()
+        self._finding.close()
+
+
+def _passages(searched: Searched, k: int) -> RetrievedPassages:
+    return RetrievedPassages(Search(documents=searched.names, k=k, fingerprint=searched.fingerprint))
 
 
 def _shared_system(plan: Plan[PromptConfig], chosen: Chosen, *, rich: bool) -> str | None:

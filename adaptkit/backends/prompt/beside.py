@@ -1,4 +1,4 @@
-"""Files that a configuration names beside the data: the schema of the answers, and the corpus."""
+"""Files that a configuration names beside the data: the schema of the answers, the corpus, documents to search."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from adaptkit.backends.prompt.config import PromptConfig
+from adaptkit.backends.prompt.searched import Searched
 from adaptkit.errors import ConfigError
 from adaptkit.retrieval.documents import read_documents
 from adaptkit.structured import form_of
@@ -26,11 +27,13 @@ class Beside:
     Attributes:
         schema: JSON Schema of the answers, or ``None``.
         documents: Files of the corpus, in the order in which the configuration names them.
+        searched: The documents that are searched, or ``None``.
         fingerprints: Hash of the content, by the field of the configuration that names it.
     """
 
     schema: dict[str, Any] | None = field(repr=False)
     documents: tuple[Document, ...] = field(repr=False)
+    searched: Searched | None
     fingerprints: Mapping[str, str]
 
     @classmethod
@@ -39,13 +42,16 @@ class Beside:
 
         Raises:
             ConfigError: a file is missing, or the schema is not valid.
-            DataError: something in the corpus is missing, or no text.
+            DataError: something in the corpus or among the documents is missing, or no text.
         """
         schema = None if config.answers is None else _schema(Path(config.answers))
         documents = _documents(config.corpus)
         contents = {"answers": schema, "corpus": documents or None}
         prints = {name: _hash(content) for name, content in contents.items() if content is not None}
-        return cls(schema, documents, prints)
+        searched = Searched.look(config.documents) if config.documents else None
+        if searched is not None:
+            prints["documents"] = searched.fingerprint
+        return cls(schema, documents, searched, prints)
 
 
 def _schema(path: Path) -> dict[str, Any]:

@@ -72,9 +72,14 @@ class PromptConfig(BackendConfig):
         answers: File with a JSON Schema that every answer keeps, unless a call asks for another.
         constrain: Whether the service at ``base_url`` can hold an answer to a schema while writing it
             (``response_format`` with ``json_schema``: vLLM, Ollama and llama.cpp's server can). Vendors do in any case.
-        examples: How many training rows stand in front of the question, spread over the different answers.
+        examples: How many training rows stand in front of the question.
+        examples_by: ``fixed``: the same for every question, spread over the different answers, which services remember.
+            ``similarity``: those that are most like the question, found by their words.
         corpus: Texts that stand in front of every question, whole: files (``.txt``, ``.md``, ``.jsonl`` of ``id``,
             ``title`` and ``text``), folders of them, globs.
+        documents: Texts that are searched for each question, named as in `corpus`; better than it only where all of
+            them would be too much to stand in the prompt, which a plan says.
+        passages: How many passages of `documents` stand in front of a question.
         cache: How long a vendor is to remember what stands in front of the question, in the vendor's words; ``off``
             for not at all; ``None`` for the vendor's default.
         max_tokens: Most new tokens of an answer, unless a call says otherwise.
@@ -95,7 +100,10 @@ class PromptConfig(BackendConfig):
     answers: LocalPath | None = None
     constrain: bool = False
     examples: int = Field(4, ge=0, le=10_000)
+    examples_by: Literal["fixed", "similarity"] = "fixed"
     corpus: tuple[LocalPath, ...] = ()
+    documents: tuple[LocalPath, ...] = ()
+    passages: int = Field(8, ge=1, le=100)
     cache: Literal["5m", "30m", "1h", "12h", "off"] | None = None
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)

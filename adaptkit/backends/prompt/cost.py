@@ -26,7 +26,7 @@ class Call:
 
     Attributes:
         before: Tokens in front of the question.
-        question: Tokens of a question like those of the training data.
+        question: Tokens of a question like those of the training data, with what is found for it.
         answer: Tokens of an answer like those; what a model thinks comes on top.
         card: Prices and limits, ``None`` if unknown.
         ttl: How long what stands in front is to be remembered; ``None`` for not at all.
@@ -76,12 +76,13 @@ class Call:
             )
 
 
-def call_of(config: PromptConfig, before: int, data: Dataset, prices: Prices) -> Call | None:
+def call_of(config: PromptConfig, before: int, found: int, data: Dataset, prices: Prices) -> Call | None:
     """A call of a vendor's model; ``None`` for any other.
 
     Args:
         config: The target's configuration.
-        before: Estimated tokens in front of the question.
+        before: Estimated tokens in front of the question that are the same in every call.
+        found: Estimated tokens of what is found for each question.
         data: Rows whose questions and answers are taken for typical.
         prices: The table to look in.
     """
@@ -92,6 +93,7 @@ def call_of(config: PromptConfig, before: int, data: Dataset, prices: Prices) ->
     asked = [sum(estimated(turn.text) for turn in turns[:-1] if turn.role == "user") for turns in rows]
     said = [estimated(turns[-1].text) for turns in rows]
     question, answer = (round(sum(each) / len(each)) if each else 0 for each in (asked, said))
+    question += found
     default = vendor.ttls[0] if vendor.ttls else ""
     ttl = None if config.cache == "off" else config.cache or default
     card = prices.chat(vendor.name, split_model(config.model)[1], before + question)

@@ -34,11 +34,12 @@ def served(adapted: AdaptedModel) -> tuple[Vendor | None, str]:
 
 @dataclass(frozen=True)
 class Ready:
-    """A model as read from its file, and what it puts in front of every question."""
+    """A model as read from its file, what it puts in front of every question, and its key."""
 
     state: tuple[int, int, int]
     adapted: AdaptedModel
     front: Ask
+    key: str
 
 
 class Serving:
@@ -72,10 +73,11 @@ class Serving:
         if kept is None or kept.state != state:
             adapted = AdaptedModel.load(Path(path))
             vendor, name = served(adapted)
-            cache = None if vendor is None or self._config.cache == "off" else Cache(adapted.key, self._config.cache)
+            key = adapted.key
+            cache = None if vendor is None or self._config.cache == "off" else Cache(key, self._config.cache)
             if len(self._files) >= _KEPT:
                 self._files.clear()
-            kept = self._files[path] = Ready(state, adapted, adapted.front(model=name, cache=cache))
+            kept = self._files[path] = Ready(state, adapted, adapted.front(model=name, cache=cache), key)
         return kept
 
     def abilities(self, adapted: AdaptedModel) -> Abilities:
@@ -166,9 +168,11 @@ class Serving:
 def _longest(ask: Ask) -> str:
     parts = {
         "shorten the instructions": sum(map(len, ask.system)),
-        "lower examples": sum(len(turn.text) for turn in ask.examples),
-        "take documents out of corpus, or retrieve from them": sum(len(each.text) for each in ask.corpus),
-        "give fewer documents": sum(len(each.text) for each in ask.options.documents),
+        "lower examples": sum(len(turn.text) for turn in (*ask.examples, *ask.found)),
+        "take files out of corpus, or name them in documents, which are searched": sum(
+            len(each.text) for each in ask.corpus
+        ),
+        "give fewer documents or passages": sum(len(each.text) for each in ask.options.documents),
         "shorten the conversation": sum(len(turn.text) for turn in ask.messages),
     }
     return max(parts, key=lambda advice: parts[advice])

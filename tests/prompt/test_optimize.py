@@ -216,6 +216,18 @@ def test_the_validation_file_is_what_is_reported_on(service, tmp_path):
     assert (score.metric, score.rows) == ("contains", len(ROWS[::5]))
 
 
+def test_files_named_from_here_are_found_by_the_worker(service, tmp_path, monkeypatch):
+    (tmp_path / "desks.txt").write_text("Every word has a desk.")
+    monkeypatch.chdir(tmp_path)
+    for how in ("corpus", "documents"):
+        table = {
+            "backend": "prompt", "model": "large", "base_url": service.url, "instructions": "Name the desk.",
+            "examples": 0, how: ["desks.txt"], "optimize": {"budget": {"calls": 400}},
+        }  # fmt: skip
+        with Client(targets={"t": table}, home=tmp_path / how) as client:
+            assert client.submit("t", Dataset.of(ROWS)).wait(60) is Status.SUCCEEDED
+
+
 def test_no_question_lies_in_a_readable_place(service, tmp_path):
     with opened(service, tmp_path) as client:
         job = client.submit("t", Dataset.of(ROWS))

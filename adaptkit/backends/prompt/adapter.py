@@ -149,7 +149,7 @@ class PromptAdapter(Adapter[PromptConfig]):
             backend=self.backend,
             program="adaptkit.backends.prompt.optimizing",
             queue="" if self.config.host else "cpu",
-            config=plan.config.model_dump(mode="json"),
+            config=plan.config.anchored().model_dump(mode="json"),  # the worker has a folder of its own
             files={purpose: str(copy_of(self._home, name)) for purpose, name in uploads.items()},
             fingerprint=plan.fingerprint,
             offline=not self.destinations,

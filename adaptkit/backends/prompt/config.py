@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import httpx2
@@ -112,6 +113,14 @@ class PromptConfig(BackendConfig):
     validation: LocalPath | None = None
     seed: int = Field(0, ge=0, lt=2**32)
     name: str | None = None
+
+    def anchored(self) -> PromptConfig:
+        """The same with paths that hold from any folder."""
+        here = {name: str(Path(path).absolute()) for name in ("answers", "validation") if (path := getattr(self, name))}
+        many = {
+            name: tuple(str(Path(path).absolute()) for path in getattr(self, name)) for name in ("corpus", "documents")
+        }
+        return self.model_copy(update=here | many)
 
     @property
     def vendor(self) -> Vendor | None:

@@ -69,7 +69,7 @@ def test_the_bucket_is_a_host_of_its_own(fake: FakeBedrock, tmp_path: Path) -> N
         "our-data.s3.us-east-1.amazonaws.com",
     )
     assert "s3.us-east-1.amazonaws.com" in adapter(fake, tmp_path, endpoints={}, bucket="our.data").destinations
-    assert adapter(fake, tmp_path).destinations == ("127.0.0.1",)
+    assert adapter(fake, tmp_path).destinations == (), "what stays on this machine goes nowhere"
 
 
 @pytest.mark.parametrize("bucket", ["our-data", "our.data"])

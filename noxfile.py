@@ -36,7 +36,7 @@ BESIDE = (
     ".ci",
 )
 #: What needs no trainer.
-WITHOUT_TORCH = ("tests/core", "tests/data", "tests/journal", "tests/retrieval", "tests/test_plugin.py")
+WITHOUT_TORCH = ("tests/core", "tests/data", "tests/hosted", "tests/journal", "tests/retrieval", "tests/test_plugin.py")
 
 
 def _works(version: str) -> bool:

@@ -141,3 +141,9 @@ def test_the_schema_describes_what_loads():
     assert json.loads(text) == described
     assert described["$defs"]["scripted"]["required"] == ["backend", "service"]
     assert {"$ref": "#/$defs/scripted"} in described["properties"]["targets"]["additionalProperties"]["oneOf"]
+
+
+def test_a_rule_between_fields_is_told_without_an_empty_key():
+    with pytest.raises(ConfigError) as caught:
+        target("t", {"backend": "prompt", "model": "builtin:tiny", "api_key_env": "SOME_KEY"})
+    assert str(caught.value).startswith("[targets.t] api_key_env is the key of a service")

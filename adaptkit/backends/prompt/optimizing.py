@@ -23,6 +23,7 @@ from adaptkit.backends.prompt.config import PromptConfig
 from adaptkit.backends.prompt.division import Example, examples_of, parts
 from adaptkit.backends.prompt.trials import Spent, Trials
 from adaptkit.data import Dataset
+from adaptkit.errors import SpendError
 from adaptkit.http import Egress
 from adaptkit.metrics import Verdict
 from adaptkit.score import Score
@@ -79,7 +80,13 @@ class _Search:
             self._propose(reflect, choose)
         score, instructions = max(self._candidates, key=lambda found: found[0])  # the first of equals
         winner = self._seed.instructed(instructions)
-        before, after = (self._measured(adapted, report) for adapted in (self._seed, winner))
+        try:
+            before, after = (self._measured(adapted, report) for adapted in (self._seed, winner))
+        except Spent:
+            raise SpendError(
+                "optimize.budget was used up before the winner could be reported; nothing more was asked. Raise it, or "
+                "use fewer rows"
+            ) from None
         self._trials.tell(
             f"all right on {len(report)} untouched examples: {before.value:.1%} before, {after.value:.1%} after",
             before=before.value,

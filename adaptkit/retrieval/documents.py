@@ -82,11 +82,12 @@ def _files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
         text = os.fspath(given)
         path = Path(text)
         if path.is_dir():
-            here = sorted(file for file in path.rglob("*") if _readable(file.relative_to(path)) and file.is_file())
+            below = (file for file in path.rglob("*") if not _hidden(file.relative_to(path)))
+            here = sorted(file for file in below if _readable(file))
             what = f"{path} holds no {', '.join(_TEXTS + _ROWS)}"
         elif glob.has_magic(text) and not path.exists():
-            here = sorted(Path(match) for match in glob.glob(text, recursive=True) if _readable(Path(match)))  # noqa: PTH207
-            here = [file for file in here if file.is_file()]
+            # a wildcard passes over hidden names by itself, and one that the pattern spells out is meant
+            here = sorted(file for file in map(Path, glob.glob(text, recursive=True)) if _readable(file))  # noqa: PTH207
             what = f"no document matches {text!r} (looked from {Path.cwd()})"
         elif path.is_file():
             if not path.name.lower().endswith(_TEXTS + _ROWS):
@@ -103,9 +104,12 @@ def _files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
     yield from found.values()
 
 
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
 def _readable(path: Path) -> bool:
-    hidden = any(part.startswith(".") and part not in (".", "..") for part in path.parts)
-    return not hidden and path.name.lower().endswith(_TEXTS + _ROWS)
+    return path.name.lower().endswith(_TEXTS + _ROWS) and path.is_file()
 
 
 def _whole(path: Path, problems: list[Problem]) -> Iterator[Document]:

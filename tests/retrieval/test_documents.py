@@ -43,6 +43,15 @@ def test_files_and_globs_are_read_once_each(folder):
     assert list(read_documents(*given)) == EXPECTED
 
 
+def test_a_hidden_folder_above_the_documents_hides_nothing(tmp_path):
+    place = tmp_path / ".nox" / "handbook"
+    place.mkdir(parents=True)
+    (place / "a.md").write_text("Parcels", encoding="utf-8")
+    (place / ".draft.md").write_text("no", encoding="utf-8")
+    for given in (place, f"{place}/*.md", f"{tmp_path}/.nox/**/*.md"):
+        assert [document.text for document in read_documents(given)] == ["Parcels"]
+
+
 def test_rows_may_be_compressed(folder):
     with gzip.open("faq.jsonl.gz", "wt", encoding="utf-8") as file:
         file.write('{"id": 7, "text": "水"}\n')

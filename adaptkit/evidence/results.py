@@ -14,7 +14,7 @@ from adaptkit.types import Usage
 
 __all__ = ["Answered", "Comparison", "Competitor", "Difference", "Interval", "Question", "Rung"]
 
-#: How a model was adapted: not at all, by its prompt, by weights that a host or this machine trained, from base weights.
+#: How a model was adapted: not at all, by its prompt, by weights that were trained on top, or from base weights on.
 Rung = Literal["none", "prompt", "fine-tune", "train"]
 
 
@@ -29,7 +29,7 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """One held-out question: ``group`` is the user's own (a customer, a document), questions of one group count together."""
+    """One held-out question; those of one ``group`` (a customer, a document: the user's own field) count together."""
 
     number: int
     question: str
@@ -130,7 +130,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         questions: The held-out set.
         competitors: In the order that the caller gave.
         differences: Every pair.
-        detectable: The smallest difference that a set of this size shows with 80 % power at 5 %: said before, not after.
+        detectable: Smallest difference that a set of this size shows with 80 % power at 5 %: said before, not after.
         general: The same models on a general set, in which a loss shows what was forgotten; ``None`` if none was given.
         fingerprint: Of the held-out data.
         created_at: Unix time.

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from adaptkit.prices import RateCard
 from adaptkit.types import Usage
 
 __all__ = ["Answered", "Comparison", "Competitor", "Difference", "Interval", "Question", "Rung"]
@@ -137,6 +138,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         versions: Of adaptkit and what computed this, by package.
         profile: Statistics of the data, as `Dataset.check` gives them, plain.
         warnings: What should be known before this is believed, one sentence each.
+        prices: The dated prices that costs were computed by.
     """
 
     v: Literal[1] = 1
@@ -151,3 +153,4 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     versions: Mapping[str, str] = {}
     profile: Mapping[str, Any] = {}
     warnings: tuple[str, ...] = ()
+    prices: tuple[RateCard, ...] = ()

@@ -7,6 +7,8 @@ import math
 import random
 from itertools import combinations
 
+import msgspec
+
 from adaptkit.evidence.recommendation import Reason, Recommendation
 from adaptkit.evidence.results import Answered, Comparison, Competitor, Difference, Interval, Question, Rung
 from adaptkit.prices import RateCard
@@ -111,6 +113,7 @@ def advice() -> Recommendation:
             "a base model whose end is announced within a year",
         ),
         expected=Interval(value=0.183, low=0.104, high=0.262, method="paired bootstrap"),
+        facts={"questions": 120, "answers_a_month": 90000, "budget_usd": None, "egress": ["none"]},
     )
 
 
@@ -188,3 +191,83 @@ def differences(competitors: tuple[Competitor, ...], asked: tuple[Question, ...]
             )
         )
     return tuple(found)
+
+
+#: What a model, a file or a person may write to be more than text.
+HOSTILE = (
+    "<script>window.canary = 1</script>",
+    '"><img src="http://192.0.2.1/x.png" onerror="window.canary = 1">',
+    "</title></style></textarea></svg><script>window.canary = 1</script>",
+    "<svg onload='window.canary = 1'><style>*{display:none}</style></svg>",
+    "[click](javascript:window.canary=1) ![x](http://192.0.2.1/y.png) <http://192.0.2.1/z>",
+    "`` ` ``` | a | b |\n|---|---|\n# heading\n\n- item\n\n    code\n```\nfence",
+    "\u202etxt.exe\u2066 \u200bhidden\U000e0041 nul\x00 bell\x07 esc\x1b[31m line\u2028end",
+    "{{ 7 * 7 }} {% raw %} $x^2$ &lt;b&gt; &#60;i&#62; \\",
+    "W" * 5000,
+    "<iframe src=javascript:window.canary=1></iframe><base href=//192.0.2.1/><meta http-equiv=refresh content=0>",
+)
+#: Short enough to be labels.
+LABELS = ("<b>yes</b> | `x`", "[no](javascript:1)\u202e")
+
+
+def hostile() -> Comparison:
+    """Every text of a comparison means harm; the answers are labels, and one is a megabyte."""
+    asked = tuple(
+        Question(number=n, question=f"{HOSTILE[n % 10]} {n}", expected=LABELS[n % 2], group=HOSTILE[n % 10])
+        for n in range(40)
+    )
+    rungs: tuple[Rung, ...] = ("none", "prompt", "fine-tune", "train")
+    competitors = tuple(
+        Competitor(
+            name=text,
+            ref=text,
+            rung=rungs[place % 4],
+            base=text,
+            score=Interval(value=0.1 * place, low=0.05 * place, high=0.1 * place, method=text),
+            measures={text: 0.5},
+            answers=tuple(
+                Answered(
+                    question=n,
+                    text=None if (n + place) % 7 == 0 else (*HOSTILE, *LABELS)[(n * place) % 12],
+                    score=float((n * place) % 3 == 0),
+                    feedback=text,
+                    error=text if (n + place) % 7 == 0 else None,
+                    usage=Usage(input_tokens=3, output_tokens=4),
+                )
+                for n in range(40)
+            ),
+            seconds={"p50": 0.1 * (place + 1), "p95": 1.0, text: 3.0},
+            usd=0.01 * (place + 1),
+            shutdown=text,
+            losses=((1, 2.0), (2, 1.0 + 0.1 * place), (3, float("nan"))),
+        )
+        for place, text in enumerate(HOSTILE)
+    )
+    huge = Answered(question=1, text="<b>&" * 250_000, score=1.0)
+    last = competitors[-1]
+    competitors = (*competitors[:-1], msgspec.structs.replace(last, answers=(last.answers[0], huge, *last.answers[2:])))
+    evil = HOSTILE[0] + HOSTILE[5]
+    return Comparison(
+        metric=evil,
+        questions=asked,
+        competitors=competitors,
+        differences=tuple(
+            msgspec.structs.replace(each, test=evil)
+            for each in differences(competitors, asked)
+            if each.one != each.other
+        ),
+        detectable=0.2,
+        general=Comparison(metric=evil, questions=asked, competitors=competitors, fingerprint=evil, warnings=(evil,)),
+        fingerprint=evil,
+        created_at=1e300,
+        versions={text: text for text in HOSTILE},
+        profile={"rows": 3, "kind": evil, "files": [{"file": evil, "bytes": 3, "sha256": evil}], evil: {"a": evil}},
+        warnings=HOSTILE,
+        prices=(RateCard(service=evil, model=evil, input=1, output=2, date=dt.date(2026, 1, 1), source=evil),),
+    )
+
+
+def hostile_advice() -> Recommendation:
+    reasons = tuple(Reason(fact=text, source=text, speaks_for=None) for text in HOSTILE)
+    facts = dict.fromkeys(HOSTILE, HOSTILE)
+    return Recommendation(verdict="train", headline=HOSTILE[1], reasons=reasons, would_change=HOSTILE, facts=facts)

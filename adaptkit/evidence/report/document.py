@@ -8,6 +8,7 @@ from adaptkit.evidence.results import Interval, Rung
 
 __all__ = [
     "Advice",
+    "Because",
     "Block",
     "Curve",
     "Curves",
@@ -16,7 +17,6 @@ __all__ = [
     "Example",
     "Examples",
     "Facts",
-    "Figure",
     "Given",
     "Ladder",
     "Paragraph",
@@ -195,14 +195,6 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure with its interval in words."""
-
-    value: str
-    interval: str
-
-
-@dataclass(frozen=True)
 class Tile:
     """One of the few figures at the top."""
 
@@ -212,14 +204,24 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Because:
+    """What speaks for a rung, or where there is none for measuring first, and where that comes from."""
+
+    fact: Words
+    source: Words
+    speaks_for: Rung | None
+
+
+@dataclass(frozen=True)
 class Advice:
-    """A recommendation: each reason with where it comes from and the rung that it speaks for."""
+    """A recommendation; ``expected`` is the gain that it promises, in words."""
 
     verdict: str
     headline: Words
-    expected: Figure | None
-    reasons: tuple[tuple[Words, Words, Rung], ...]
+    expected: str
+    reasons: tuple[Because, ...]
     would_change: tuple[Words, ...]
+    facts: tuple[tuple[str, Words], ...]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def html(comparison: Comparison, recommendation: Recommendation | None = None) -
 
     Raises:
         MissingDependencyError: matplotlib or Jinja2 is not there.
-        ValueError: nobody was compared.
+        DataError: nobody was compared.
     """
     try:
         import jinja2  # noqa: PLC0415 - an extra
@@ -64,7 +64,7 @@ def write(
     Raises:
         ArtifactError: it cannot be written there; nothing is left behind.
         MissingDependencyError: matplotlib or Jinja2 is not there.
-        ValueError: nobody was compared.
+        DataError: nobody was compared.
     """
     return put(html(comparison, recommendation), Path(path))
 

@@ -235,6 +235,9 @@ def _name_points(axes: Any, points: tuple[Point, ...], size: Size) -> None:
     to_pixels = axes.transData.transform
     spots = [tuple(to_pixels((point.x, point.score.value))) for point in points]
     taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in spots]
+    for point, (x, _) in zip(points, spots, strict=True):
+        bottom, top = (to_pixels((point.x, end))[1] for end in _inside(point.score.low, point.score.high))
+        taken.append((x - 4, bottom, x + 4, top))
     for point, (x, y) in zip(points, spots, strict=True):
         text = _short(plain(point.name), size.letters)
         wide, tall = _LETTER * size.type * len(text), size.type

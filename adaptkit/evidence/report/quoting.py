@@ -10,6 +10,8 @@ __all__ = ["MOST", "name", "quoted", "sentence"]
 
 #: Characters of a question or an answer that are shown.
 MOST = 2_000
+#: Characters of what was told in a sentence.
+MOST_OF_A_SENTENCE = 600
 #: Characters of a name that are shown.
 MOST_OF_A_NAME = 80
 
@@ -38,7 +40,7 @@ def name(text: str, most: int = MOST_OF_A_NAME) -> Quoted:
     return Quoted(line)
 
 
-def sentence(text: str, most: int = MOST) -> str:
+def sentence(text: str, most: int = MOST_OF_A_SENTENCE) -> str:
     """Words of others on one line."""
     line = _seen(_SPACE.sub(" ", text[:most]))
     return f"{line}…" if len(text) > most else line

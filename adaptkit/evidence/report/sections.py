@@ -55,6 +55,7 @@ __all__ = [
     "forgotten",
     "ladder",
     "losses",
+    "named",
     "price",
     "provenance",
 ]
@@ -74,9 +75,9 @@ def ladder(comparison: Comparison) -> Section:
     """Score, price and time of every model, from the lowest rung up."""
     models = climbing(comparison.competitors)
     level = share(models[0].score.level)
-    head = ("Model", "Rung", "Score", f"{level} interval", "$ / 1,000", "p50", "p95", "Tokens in", "out")
+    head = ("Model", "Rung", "Score", f"{level} interval", "$ / 1,000", "p50", "p95", "Tokens in", "Tokens out")
     rows = tuple(_ladder_row(each) for each in models)
-    methods = sorted({each.score.method for each in models if each.score.method})
+    methods = sorted({quoting.sentence(each.score.method, 60) for each in models if each.score.method})
     how = f" (by {', '.join(methods)})" if methods else ""
     table = Table(("Every model from the lowest rung up",), _heads(*head), rows, figures=frozenset(range(2, len(head))))
     plot = Plot(
@@ -117,7 +118,7 @@ def _measures(models: list[Competitor]) -> Table | None:
     if not names and not streamed:
         return None
     head: list[Words] = [("Model",), *((quoting.name(name, 32),) for name in names)]
-    head += [("first token p50",), ("p95",)] if streamed else []
+    head += [("first token p50",), ("first token p95",)] if streamed else []
     rows: list[tuple[Words, ...]] = []
     for each in models:
         told = [f"{each.measures[name]:.4g}" if name in each.measures else UNKNOWN for name in names]
@@ -166,7 +167,7 @@ def differences(comparison: Comparison) -> Section | None:
         )
     level = share(pairs[0].difference.level)
     head = _heads("Pair", f"Gap ({level} interval)", "Better / worse / same", "Adjusted p", "In words")
-    tests = ", ".join(sorted({each.test for each in pairs if each.test}))
+    tests = ", ".join(sorted({quoting.sentence(each.test, 60) for each in pairs if each.test}))
     many = f" after Holm's correction for {count(len(pairs), 'pair')}" if len(pairs) > 1 else ""
     how = (
         f"The same questions were put to both, so they are compared question by question ({tests}). Adjusted p is how "
@@ -365,7 +366,7 @@ def _profiled(profile: Mapping[str, Any]) -> list[tuple[str, Words]]:
     try:
         stats = msgspec.convert(dict(profile), Stats, strict=False)
     except (msgspec.ValidationError, TypeError):
-        return [(_label(name), (_short(value),)) for name, value in profile.items()]
+        return list(named(profile))
     facts: list[tuple[str, Words]] = []
     if stats.rows:
         kind = " ".join(each for each in (stats.kind, f"as {stats.format}" if stats.format else None) if each)
@@ -377,10 +378,15 @@ def _profiled(profile: Mapping[str, Any]) -> list[tuple[str, Words]]:
     for title, lengths in (("Turns a row", stats.turns), ("Characters a row", stats.characters)):
         facts += [(title, (_lengths(lengths),))] if lengths.max else []
     for file in stats.files:
-        told = (Quoted(quoting.sentence(file.file, 200)), f", {file.bytes:,} bytes, sha256 ", Quoted(file.sha256[:16]))
-        facts.append(("File", told))
+        name, sha256 = Quoted(quoting.sentence(file.file, 200)), quoting.name(file.sha256[:16])
+        facts.append(("File", (name, f", {file.bytes:,} bytes, sha256 ", sha256)))
     rest = {name: value for name, value in profile.items() if name not in Stats.__struct_fields__}
-    return facts + [(_label(name), (_short(value),)) for name, value in rest.items()]
+    return [*facts, *named(rest)]
+
+
+def named(values: Mapping[str, Any]) -> tuple[tuple[str, Words], ...]:
+    """Plain values by name, as facts."""
+    return tuple((_label(name), (UNKNOWN if value is None else _short(value),)) for name, value in values.items())
 
 
 def _lengths(lengths: Lengths) -> str:

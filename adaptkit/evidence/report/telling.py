@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from adaptkit.errors import DataError
 from adaptkit.evidence.recommendation import Recommendation
 from adaptkit.evidence.report import quoting, sections
-from adaptkit.evidence.report.document import Advice, Document, Figure, Quoted, Tile, Told, Words, plain
+from adaptkit.evidence.report.document import Advice, Because, Document, Quoted, Tile, Told, Words, plain
 from adaptkit.evidence.report.standing import baseline, best, between, not_clearly_worse, rival
-from adaptkit.evidence.report.words import ALPHA, count, day, percent, points, share, spread
+from adaptkit.evidence.report.words import ALPHA, count, day, percent, points, share, signed, spread
 from adaptkit.evidence.results import Comparison
 
 __all__ = ["document"]
@@ -28,10 +29,10 @@ def document(comparison: Comparison, recommendation: Recommendation | None = Non
     """Everything that the report says.
 
     Raises:
-        ValueError: nobody was compared.
+        DataError: nobody was compared.
     """
     if not comparison.competitors:
-        raise ValueError("there is nothing to report: the comparison has no competitors")
+        raise DataError("there is nothing to report: nobody was compared")
     found = (make(comparison) for make in _MAKERS)
     headline = _headline(comparison)
     return Document(
@@ -41,7 +42,7 @@ def document(comparison: Comparison, recommendation: Recommendation | None = Non
         made=day(comparison.created_at) if comparison.created_at else "",
         tiles=_tiles(comparison),
         advice=_advice(recommendation) if recommendation else None,
-        warnings=tuple((Told(quoting.sentence(each)),) for each in comparison.warnings),
+        warnings=tuple(_told(each) for each in comparison.warnings),
         sections=tuple(section for section in found if section),
     )
 
@@ -96,14 +97,18 @@ def _tiles(comparison: Comparison) -> tuple[Tile, ...]:
 
 
 def _advice(recommendation: Recommendation) -> Advice:
-    expected = recommendation.expected
+    gain = recommendation.expected
     return Advice(
         verdict=recommendation.verdict,
-        headline=(Told(quoting.sentence(recommendation.headline)),),
-        expected=Figure(*spread(expected)) if expected else None,
+        headline=_told(recommendation.headline),
+        expected=f"{signed(gain.value)} points, between {signed(gain.low)} and {signed(gain.high)}" if gain else "",
         reasons=tuple(
-            ((Told(quoting.sentence(each.fact)),), (Told(quoting.sentence(each.source)),), each.speaks_for)
-            for each in recommendation.reasons
+            Because(_told(each.fact), _told(each.source), each.speaks_for) for each in recommendation.reasons
         ),
-        would_change=tuple((Told(quoting.sentence(each)),) for each in recommendation.would_change),
+        would_change=tuple(_told(each) for each in recommendation.would_change),
+        facts=sections.named(recommendation.facts),
     )
+
+
+def _told(text: str) -> Words:
+    return (Told(quoting.sentence(text)),)

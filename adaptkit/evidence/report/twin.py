@@ -7,6 +7,7 @@ import re
 from adaptkit.evidence.recommendation import Recommendation
 from adaptkit.evidence.report.document import (
     Advice,
+    Because,
     Block,
     Example,
     Examples,
@@ -38,11 +39,11 @@ def markdown(comparison: Comparison, recommendation: Recommendation | None = Non
         recommendation: What follows from it, shown first.
 
     Raises:
-        ValueError: nobody was compared.
+        DataError: nobody was compared.
     """
     made = document(comparison, recommendation)
     lines = [f"# {_say(made.headline)}", *map(_say, made.lead)]
-    lines += ["\n".join(f"- {_own(tile.label)}: **{_own(tile.value)}** {_say(tile.remark)}" for tile in made.tiles)]
+    lines += ["\n".join(f"- {_own(tile.label)}: **{_own(tile.value)}** ({_say(tile.remark)})" for tile in made.tiles)]
     if made.warnings:
         lines += ["## Before you believe this", _bullets(made.warnings)]
     if made.advice:
@@ -57,13 +58,19 @@ def markdown(comparison: Comparison, recommendation: Recommendation | None = Non
 def _advice(advice: Advice) -> list[str]:
     lines = [f"## What to do: {_own(advice.verdict)}", _say(advice.headline)]
     if advice.expected:
-        lines.append(f"**{advice.expected.value}** to be expected, between {advice.expected.interval}.")
+        lines.append(f"Gain to expect over the rung below: **{advice.expected}**.")
     if advice.reasons:
-        reasons = tuple((*fact, f", speaks for {RUNGS[rung]}: ", *source) for fact, source, rung in advice.reasons)
-        lines += ["Because:", _bullets(reasons)]
+        lines += ["Because:", "\n".join(map(_because, advice.reasons))]
     if advice.would_change:
         lines += ["What would change this:", _bullets(advice.would_change)]
+    if advice.facts:
+        lines += ["Every fact that was looked at:", _facts(advice.facts)]
     return lines
+
+
+def _because(reason: Because) -> str:
+    rung = RUNGS[reason.speaks_for] if reason.speaks_for else "measuring first"
+    return f"- {_say(reason.fact)} (speaks for {rung}; {_say(reason.source)})"
 
 
 def _block(block: Block) -> list[str]:
@@ -71,7 +78,7 @@ def _block(block: Block) -> list[str]:
         case Paragraph():
             return [_say(block.words)]
         case Facts():
-            return ["\n".join(f"- {_own(name)}: {_say(words)}" for name, words in block.items)]
+            return [_facts(block.items)]
         case Table():
             return _table(block)
         case Plot():
@@ -79,6 +86,10 @@ def _block(block: Block) -> list[str]:
         case Examples():
             shown = [line for each in block.items for line in _example(each)]
             return [f"### {_own(block.title)}", _say(block.lead), *shown]
+
+
+def _facts(items: tuple[tuple[str, Words], ...]) -> str:
+    return "\n".join(f"- {_own(name)}: {_say(words)}" for name, words in items)
 
 
 def _bullets(items: tuple[Words, ...]) -> str:

@@ -76,7 +76,7 @@ def money(usd: float | None) -> str:
         return f"${usd:,.0f}"
     if abs(usd) >= 0.1:
         return f"${usd:.2f}"
-    digits = 1 - math.floor(math.log10(abs(usd)))
+    digits = 1 - int(f"{usd:.1e}".partition("e")[2])  # after rounding: 0.0999 is 0.10
     return f"${usd:.{digits}f}"
 
 
@@ -115,8 +115,8 @@ def chance(difference: Difference, pairs: int) -> str:
     low, high = difference.difference.low, difference.difference.high
     p = difference.adjusted
     if p < ALPHA:
-        odds = "less than once in 1,000 times" if p < 0.001 else f"about {_times(p)} times"
-        return f"Shown: of two equally good models one would get so far ahead {odds}."
+        odds = "less than once in 1,000 times" if p < 0.001 else f"about {_times(p)}"
+        return f"Shown: by chance, one of two equally good models would get this far ahead {odds}."
     if low > 0 or high < 0:
         return f"Not shown: alone it would look real, but among {pairs} pairs one such gap comes up by chance."
     return f"Not shown: anything from {points(low)} worse to {points(high)} better fits these answers."
@@ -125,4 +125,4 @@ def chance(difference: Difference, pairs: int) -> str:
 def _times(p: float) -> str:
     per = 1000 if p < 0.01 else 100
     times = max(1, round(p * per))
-    return f"{'once' if times == 1 else times} in {per:,}"
+    return f"{'once' if times == 1 else f'{times} times'} in {per:,}"

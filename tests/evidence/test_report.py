@@ -251,6 +251,7 @@ def test_regressions_and_gains_are_those_of_the_mean_over_repeats():
     assert [each.number for each in better.items] == [2]
     (regression,) = worse.items
     assert regression.change == "80.0 points worse"
+    assert better.items[0].change == "right, was wrong"
     assert plain(regression.given[1].remark) == "No answer: timed out"
     assert regression.given[1].text is None
     assert plain(worse.lead) == "other against one: worse on 1 of 3 questions."

@@ -217,7 +217,6 @@ class Advice:
     """A recommendation; ``expected`` is the gain that it promises, in words."""
 
     verdict: str
-    headline: Words
     expected: str
     reasons: tuple[Because, ...]
     would_change: tuple[Words, ...]
@@ -226,7 +225,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Document:
-    """The whole report."""
+    """The whole report: ``headline`` is what to do where there is advice, else what was found."""
 
     title: str
     headline: Words

@@ -65,9 +65,15 @@ def _example(
         question.number,
         quoting.quoted(question.question),
         quoting.quoted(question.expected),
-        f"{points(gap)} {'worse' if gap < 0 else 'better'}",
+        _changed(gap),
         given,
     )
+
+
+def _changed(gap: float) -> str:
+    if abs(gap) == 1:
+        return "wrong, was right" if gap < 0 else "right, was wrong"
+    return f"{points(gap)} {'worse' if gap < 0 else 'better'}"
 
 
 def _given(competitor: Competitor, answers: Sequence[Answered]) -> Given:

@@ -6,7 +6,7 @@ import re
 
 from adaptkit.evidence.report.document import Quoted
 
-__all__ = ["MOST", "name", "quoted", "sentence"]
+__all__ = ["MOST", "MOST_OF_A_NAME", "MOST_OF_A_SENTENCE", "name", "quoted", "sentence"]
 
 #: Characters of a question or an answer that are shown.
 MOST = 2_000

@@ -155,7 +155,7 @@ def differences(comparison: Comparison) -> Section | None:
     for each in pairs:
         gap = each.difference
         p = "< 0.001" if each.adjusted < 0.001 else f"{each.adjusted:.3f}"
-        by = f"{points(gap.value)} ({signed(gap.low)} to {signed(gap.high)})"
+        by = f"{signed(gap.value)} ({signed(gap.low)} to {signed(gap.high)})"
         rows.append(
             (
                 (quoting.name(each.one), " over ", quoting.name(each.other)),
@@ -166,7 +166,7 @@ def differences(comparison: Comparison) -> Section | None:
             )
         )
     level = share(pairs[0].difference.level)
-    head = _heads("Pair", f"Gap ({level} interval)", "Better / worse / same", "Adjusted p", "In words")
+    head = _heads("Pair", f"Gap in points ({level} interval)", "Better / worse / same", "Adjusted p", "In words")
     tests = ", ".join(sorted({quoting.sentence(each.test, 60) for each in pairs if each.test}))
     many = f" after Holm's correction for {count(len(pairs), 'pair')}" if len(pairs) > 1 else ""
     how = (

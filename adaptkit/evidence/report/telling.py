@@ -34,11 +34,11 @@ def document(comparison: Comparison, recommendation: Recommendation | None = Non
     if not comparison.competitors:
         raise DataError("there is nothing to report: nobody was compared")
     found = (make(comparison) for make in _MAKERS)
-    headline = _headline(comparison)
+    result = _headline(comparison)
     return Document(
-        title=f"{plain(headline).rstrip('.')} · adaptkit report",
-        headline=headline,
-        lead=_lead(comparison),
+        title=f"{plain(result).rstrip('.')} · adaptkit report",
+        headline=_told(recommendation.headline, 200) if recommendation else result,
+        lead=((result, *_lead(comparison)) if recommendation else _lead(comparison)),
         made=day(comparison.created_at) if comparison.created_at else "",
         tiles=_tiles(comparison),
         advice=_advice(recommendation) if recommendation else None,
@@ -100,7 +100,6 @@ def _advice(recommendation: Recommendation) -> Advice:
     gain = recommendation.expected
     return Advice(
         verdict=recommendation.verdict,
-        headline=_told(recommendation.headline),
         expected=f"{signed(gain.value)} points, between {signed(gain.low)} and {signed(gain.high)}" if gain else "",
         reasons=tuple(
             Because(_told(each.fact), _told(each.source), each.speaks_for) for each in recommendation.reasons
@@ -110,5 +109,5 @@ def _advice(recommendation: Recommendation) -> Advice:
     )
 
 
-def _told(text: str) -> Words:
-    return (Told(quoting.sentence(text)),)
+def _told(text: str, most: int = quoting.MOST_OF_A_SENTENCE) -> Words:
+    return (Told(quoting.sentence(text, most)),)

@@ -56,7 +56,7 @@ def markdown(comparison: Comparison, recommendation: Recommendation | None = Non
 
 
 def _advice(advice: Advice) -> list[str]:
-    lines = [f"## What to do: {_own(advice.verdict)}", _say(advice.headline)]
+    lines = [f"## What to do: {_own(advice.verdict)}"]
     if advice.expected:
         lines.append(f"Gain to expect over the rung below: **{advice.expected}**.")
     if advice.reasons:

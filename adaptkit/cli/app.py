@@ -14,7 +14,7 @@ from adaptkit.cli import doctor as examination
 from adaptkit.cli import show
 from adaptkit.cli.arguments import Data, ModelText, Ref, Seconds, Target
 from adaptkit.cli.chat import one_answer, talk
-from adaptkit.cli.evidence_report import reporting
+from adaptkit.cli.evidence_report import report
 from adaptkit.cli.exits import MEANING, Exit
 from adaptkit.cli.follow import documents, follow, screen
 from adaptkit.cli.hosts import hosts
@@ -224,8 +224,8 @@ def export(
     session.line({"format": format, "path": str(written)}, written)
 
 
+verb(app)(report)
 app.add_typer(hosts)
-app.add_typer(reporting)
 
 
 def _follow(session: Session, job: Job, *, quietly: bool = False) -> Exit:

@@ -1,4 +1,4 @@
-"""The verb that turns a comparison into something to read."""
+"""``adaptkit report``: a comparison as something to read."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Annotated, TypeVar
 import msgspec
 import typer
 
-from adaptkit.cli.session import Session, verb
+from adaptkit.cli.session import Session
 from adaptkit.errors import ArtifactError, ConfigError
 from adaptkit.evidence.recommendation import Recommendation
 from adaptkit.evidence.report import markdown as in_markdown
 from adaptkit.evidence.report import put, write
 from adaptkit.evidence.results import Comparison
 
-__all__ = ["reporting"]
+__all__ = ["report"]
 
-reporting = typer.Typer()
 _Kept = TypeVar("_Kept", Comparison, Recommendation)
 
 
-@verb(reporting)
 def report(
     session: Session,
-    comparison: Annotated[Path, typer.Argument(metavar="COMPARISON.json", help="What adaptkit compare has written.")],
+    comparison: Annotated[
+        Path, typer.Argument(metavar="COMPARISON.json", help="What adaptkit compare --save has written.")
+    ],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE.html", help="The page; default: beside the comparison."),

@@ -473,7 +473,7 @@ def test_the_command_writes_both_forms_and_says_where(tmp_path):
 
 
 def test_the_command_refuses_what_is_no_comparison(tmp_path):
-    (tmp_path / "odd.json").write_text('{"v": 1}')
+    (tmp_path / "odd.json").write_text("[]")
     assert "is no comparison" in run("odd.json", folder=tmp_path, code=4).stderr
     assert "cannot be read" in run("missing.json", folder=tmp_path, code=4).stderr
     (tmp_path / "ladder.json").write_bytes(msgspec.json.encode(samples.usual()))

@@ -19,7 +19,7 @@ from adaptkit.evidence.report import html, markdown, quoting, words, write
 from adaptkit.evidence.report.confusion import confusions, labels
 from adaptkit.evidence.report.document import plain
 from adaptkit.evidence.report.examples import partings
-from adaptkit.evidence.report.standing import baseline, best, between, not_clearly_worse, rival
+from adaptkit.evidence.report.standing import baseline, best, between, enough, not_clearly_worse, rival
 from adaptkit.evidence.report.telling import document
 from adaptkit.evidence.results import Answered, Comparison, Competitor, Difference, Interval, Question
 from tests.evidence import samples
@@ -144,8 +144,35 @@ def test_the_best_of_equals_is_the_one_on_the_lowest_rung():
         competitor("full", [1, 1], "train"), competitor("prompted", [1, 1]), competitor("bare", [0, 1], "none")
     )
     assert (baseline(tied).name, best(tied).name) == ("bare", "prompted")
-    assert rival(comparison(competitor("a", [1], "none"), competitor("b", [0]))).name == "b"
-    assert rival(comparison(competitor("a", [1]))) is None
+
+
+def test_what_nothing_is_shown_to_beat_is_enough_and_held_against_the_rungs_below():
+    bare, prompted = competitor("bare", [0, 0, 0, 1], "none"), competitor("prompted", [0, 1, 0, 1])
+    tuned, full = competitor("tuned", [1, 1, 1, 0.8], "fine-tune"), competitor("full", [1, 1, 1, 0.9], "train")
+    pairs = (
+        difference("full", "tuned", 0.025, 0.9),
+        difference("full", "prompted", 0.475, 0.01),
+        difference("prompted", "tuned", -0.45, 0.02),
+        difference("tuned", "bare", 0.7, 0.001),
+        difference("full", "bare", 0.725, 0.001),
+    )
+    found = comparison(full, bare, tuned, prompted, differences=pairs)
+    assert (best(found).name, enough(found).name) == ("full", "tuned")
+    assert rival(found, tuned).name == "prompted"
+    assert rival(found, bare).name == "full"
+    assert rival(comparison(bare), bare) is None
+    said = document(found)
+    assert plain(said.headline) == "Nothing is shown to be better than tuned, 45.0 points above prompted."
+    assert [plain(words) for words in said.lead] == [
+        "4 models answered 4 held-out questions. "
+        "The best score by exact_match is 97.5% (95%: 97.5% to 97.5%), that of full.",
+        "Not shown to be worse than that: tuned.",
+    ]
+    assert [tile.value for tile in said.tiles] == ["97.5%", "+45.0 points", "4"]
+    unsure = comparison(
+        full, bare, tuned, prompted, differences=(*pairs[:2], difference("tuned", "prompted", 0.45, 0.2), *pairs[3:])
+    )
+    assert plain(document(unsure).headline) == "Nothing is shown to be better than tuned, 70.0 points above bare."
 
 
 def test_a_pair_is_found_from_both_sides():

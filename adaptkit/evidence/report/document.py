@@ -29,6 +29,7 @@ __all__ = [
     "Tile",
     "Told",
     "Words",
+    "heads",
     "plain",
 ]
 
@@ -58,6 +59,11 @@ Words = tuple[str | Told | Quoted, ...]
 def plain(words: Words) -> str:
     """The same without the distinction, for where no markup can be."""
     return "".join(part if isinstance(part, str) else part.text for part in words)
+
+
+def heads(*names: str) -> tuple[Words, ...]:
+    """Names of columns that are the report's own."""
+    return tuple((name,) for name in names)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Who stands where in a comparison: the model to compare with, the best one, and which differences are shown."""
+"""Who stands where in a comparison: who is best, who is enough, whom it has to beat, and what of that is shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import msgspec
 from adaptkit.evidence.report.words import ALPHA, RUNGS
 from adaptkit.evidence.results import Comparison, Competitor, Difference
 
-__all__ = ["baseline", "best", "between", "climbing", "not_clearly_worse", "rival", "seen_from_better"]
+__all__ = [
+    "baseline",
+    "best",
+    "between",
+    "climbing",
+    "enough",
+    "not_clearly_worse",
+    "rival",
+    "seen_from_better",
+    "shown",
+]
 
 _HEIGHT = {rung: height for height, rung in enumerate(RUNGS)}
 
@@ -20,7 +30,7 @@ def climbing(competitors: Sequence[Competitor]) -> list[Competitor]:
 
 
 def baseline(comparison: Comparison) -> Competitor:
-    """The model that the others have to beat: the first on the lowest rung."""
+    """The first model on the lowest rung."""
     return climbing(comparison.competitors)[0]
 
 
@@ -29,14 +39,17 @@ def best(comparison: Comparison) -> Competitor:
     return max(climbing(comparison.competitors), key=lambda each: each.score.value)
 
 
-def rival(comparison: Comparison) -> Competitor | None:
-    """What the best is held against: the baseline, or the next best where the baseline is the best."""
-    top = best(comparison)
-    base = baseline(comparison)
-    if base is not top:
-        return base
-    others = [each for each in climbing(comparison.competitors) if each is not top]
-    return max(others, key=lambda each: each.score.value, default=None)
+def enough(comparison: Comparison) -> Competitor:
+    """What there is no shown reason to climb above: of those not shown to be worse than the best, the lowest."""
+    close = climbing([best(comparison), *not_clearly_worse(comparison)])
+    return max((each for each in close if each.rung == close[0].rung), key=lambda each: each.score.value)
+
+
+def rival(comparison: Comparison, model: Competitor) -> Competitor | None:
+    """What a model is held against: the best below its rung, or of all others where nothing is below."""
+    others = [each for each in climbing(comparison.competitors) if each is not model]
+    below = [each for each in others if _HEIGHT[each.rung] < _HEIGHT[model.rung]]
+    return max(below or others, key=lambda each: each.score.value, default=None)
 
 
 def between(comparison: Comparison, one: Competitor, other: Competitor) -> Difference | None:
@@ -54,15 +67,17 @@ def seen_from_better(difference: Difference) -> Difference:
     return _turned(difference) if difference.difference.value < 0 else difference
 
 
+def shown(comparison: Comparison, better: Competitor, worse: Competitor) -> Difference | None:
+    """By how much one is better than the other, if that is shown."""
+    gap = between(comparison, better, worse)
+    return gap if gap is not None and gap.adjusted < ALPHA and gap.difference.value > 0 else None
+
+
 def not_clearly_worse(comparison: Comparison) -> list[Competitor]:
-    """Models that may well be as good as the best one."""
+    """Models that may well be as good as the best one; none where no pair was tested."""
     top = best(comparison)
-    found = []
-    for each in climbing(comparison.competitors):
-        gap = between(comparison, top, each) if each is not top else None
-        if gap is not None and gap.adjusted >= ALPHA:
-            found.append(each)
-    return found
+    others = [each for each in climbing(comparison.competitors) if each is not top]
+    return [each for each in others if between(comparison, top, each) and not shown(comparison, top, each)]
 
 
 def _turned(each: Difference) -> Difference:

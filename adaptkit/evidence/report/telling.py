@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from adaptkit.errors import DataError
 from adaptkit.evidence.recommendation import Recommendation
-from adaptkit.evidence.report import quoting, sections
+from adaptkit.evidence.report import answers, origins, quoting, scores
 from adaptkit.evidence.report.document import Advice, Because, Document, Quoted, Tile, Told, Words, plain
-from adaptkit.evidence.report.standing import baseline, best, between, not_clearly_worse, rival
-from adaptkit.evidence.report.words import ALPHA, count, day, percent, points, share, signed, spread
-from adaptkit.evidence.results import Comparison
+from adaptkit.evidence.report.standing import baseline, best, enough, not_clearly_worse, rival, shown
+from adaptkit.evidence.report.words import count, day, percent, points, share, signed, spread
+from adaptkit.evidence.results import Comparison, Competitor, Difference
 
 __all__ = ["document"]
 
 _MAKERS = (
-    sections.ladder,
-    sections.differences,
-    sections.price,
-    sections.examples,
-    sections.confusion,
-    sections.forgotten,
-    sections.losses,
-    sections.data,
-    sections.provenance,
+    scores.ladder,
+    scores.differences,
+    scores.price,
+    answers.examples,
+    answers.confusion,
+    answers.forgotten,
+    scores.losses,
+    origins.data,
+    origins.provenance,
 )
 
 
@@ -48,46 +48,57 @@ def document(comparison: Comparison, recommendation: Recommendation | None = Non
 
 
 def _headline(comparison: Comparison) -> Words:
-    top, other = best(comparison), rival(comparison)
-    name = quoting.name(top.name, 48)
-    if other is None:
+    top, chosen = best(comparison), enough(comparison)
+    name = quoting.name(chosen.name, 48)
+    if len(comparison.competitors) == 1:
         return (name, f" scores {percent(top.score.value)}.")
-    gap = between(comparison, top, other)
-    if gap is not None and gap.adjusted < ALPHA:
-        return (name, f" answers best, {points(gap.difference.value)} above ", quoting.name(other.name, 48), ".")
-    if gap is None:
+    if not comparison.differences:
         return (name, f" scores highest: {percent(top.score.value)}.")
-    if other is baseline(comparison):
-        return ("No model is shown to be better than ", quoting.name(other.name, 48), ".")
-    return (name, " scores highest; no other model is shown to be better.")
+    ahead = _ahead(comparison)
+    if ahead is None:
+        return ("No model is shown to be better than ", name, ".")
+    gap, other = ahead
+    above: Words = (f", {points(gap.difference.value)} above ", quoting.name(other.name, 48), ".")
+    return (name, " answers best", *above) if chosen is top else ("Nothing is shown to be better than ", name, *above)
+
+
+def _ahead(comparison: Comparison) -> tuple[Difference, Competitor] | None:
+    """What the model that is enough is shown to be better than, and by how much."""
+    chosen = enough(comparison)
+    for other in (rival(comparison, chosen), baseline(comparison)):
+        gap = shown(comparison, chosen, other) if other else None
+        if gap is not None and other is not None:
+            return gap, other
+    return None
 
 
 def _lead(comparison: Comparison) -> tuple[Words, ...]:
-    top = best(comparison)
+    top, close = best(comparison), not_clearly_worse(comparison)
+    models = count(len(comparison.competitors), "model")
     asked = count(len(comparison.questions), "held-out question")
     score, interval = spread(top.score)
-    told: list[str | Told | Quoted] = [
-        f"{count(len(comparison.competitors), 'model')} answered {asked}. The best score by "
-    ]
-    told += [Quoted(quoting.sentence(comparison.metric, 80)), f" is {score} ({share(top.score.level)}: {interval})."]
-    close = not_clearly_worse(comparison)
-    lead: list[Words] = [tuple(told)]
-    if close:
-        names: list[str | Told | Quoted] = []
-        for place, each in enumerate(close):
-            names += [", " if place else "", quoting.name(each.name, 48)]
-        lead.append(("Not shown to be worse than ", quoting.name(top.name, 48), ": ", *names, "."))
-    return tuple(lead)
+    told: Words = (
+        f"{models} answered {asked}. The best score by ",
+        Quoted(quoting.sentence(comparison.metric, 80)),
+        f" is {score} ({share(top.score.level)}: {interval}), that of ",
+        quoting.name(top.name, 48),
+        ".",
+    )
+    if not close:
+        return (told,)
+    names: list[str | Told | Quoted] = []
+    for place, each in enumerate(close):
+        names += [", " if place else "", quoting.name(each.name, 48)]
+    return (told, ("Not shown to be worse than that: ", *names, "."))
 
 
 def _tiles(comparison: Comparison) -> tuple[Tile, ...]:
-    top, other = best(comparison), rival(comparison)
+    top = best(comparison)
     tiles = [Tile("Best score", spread(top.score)[0], (quoting.name(top.name, 32),))]
-    gap = between(comparison, top, other) if other else None
-    if gap is not None and other is not None:
-        sign = "+" if gap.difference.value > 0 else ""
-        value = f"{sign}{points(gap.difference.value)}"
-        tiles.append(Tile("Ahead by", value, ("of ", quoting.name(other.name, 32))))
+    if ahead := _ahead(comparison):
+        gap, other = ahead
+        names: Words = (quoting.name(gap.one, 32), " over ", quoting.name(other.name, 32))
+        tiles.append(Tile("Shown gain", f"+{points(gap.difference.value)}", names))
     groups = {question.group for question in comparison.questions if question.group is not None}
     remark = (f"in {count(len(groups), 'group')}",) if groups else ("each asked of every model",)
     tiles.append(Tile("Questions", f"{len(comparison.questions):,}", remark))
@@ -105,7 +116,7 @@ def _advice(recommendation: Recommendation) -> Advice:
             Because(_told(each.fact), _told(each.source), each.speaks_for) for each in recommendation.reasons
         ),
         would_change=tuple(_told(each) for each in recommendation.would_change),
-        facts=sections.named(recommendation.facts),
+        facts=origins.named(recommendation.facts),
     )
 
 

@@ -1,21 +1,14 @@
-"""The parts of a report, each made from a comparison; ``None`` where there is nothing to say."""
+"""What was measured: scores, gaps between them, what they cost, and how training went."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-import msgspec
-
-from adaptkit.data.stats import Lengths, Stats
 from adaptkit.evidence.report import quoting
-from adaptkit.evidence.report.confusion import confusions, labels
 from adaptkit.evidence.report.document import (
     Block,
     Curve,
     Curves,
-    Facts,
     Ladder,
     Paragraph,
     Plot,
@@ -26,16 +19,15 @@ from adaptkit.evidence.report.document import (
     Table,
     Told,
     Words,
+    heads,
 )
-from adaptkit.evidence.report.examples import partings
-from adaptkit.evidence.report.standing import baseline, best, between, climbing, rival, seen_from_better
+from adaptkit.evidence.report.standing import climbing, seen_from_better
 from adaptkit.evidence.report.words import (
     ALPHA,
     RUNGS,
     UNKNOWN,
     chance,
     count,
-    moment,
     money,
     percent,
     points,
@@ -45,23 +37,9 @@ from adaptkit.evidence.report.words import (
     spread,
 )
 from adaptkit.evidence.results import Comparison, Competitor
-from adaptkit.prices import RateCard
 
-__all__ = [
-    "confusion",
-    "data",
-    "differences",
-    "examples",
-    "forgotten",
-    "ladder",
-    "losses",
-    "named",
-    "price",
-    "provenance",
-]
+__all__ = ["differences", "ladder", "losses", "price"]
 
-_MOST_EXAMPLES = 10
-_MOST_FORGOTTEN = 5
 #: Curves in one plot, and points of one in its table.
 _MOST_CURVES, _ROWS_OF_A_CURVE = 8, 12
 #: Answers that prices are given for.
@@ -79,7 +57,7 @@ def ladder(comparison: Comparison) -> Section:
     rows = tuple(_ladder_row(each) for each in models)
     methods = sorted({quoting.sentence(each.score.method, 60) for each in models if each.score.method})
     how = f" (by {', '.join(methods)})" if methods else ""
-    table = Table(("Every model from the lowest rung up",), _heads(*head), rows, figures=frozenset(range(2, len(head))))
+    table = Table(("Every model from the lowest rung up",), heads(*head), rows, figures=frozenset(range(2, len(head))))
     plot = Plot(
         "ladder",
         "Scores of the models",
@@ -138,7 +116,7 @@ def _making(models: list[Competitor]) -> Table | None:
         trained = each.rung in ("fine-tune", "train")
         costs = (money(each.training_usd), seconds(each.training_seconds)) if trained else ("none", "none")
         rows.append(((quoting.name(each.name),), base, *((text,) for text in costs), ends))
-    head = _heads("Model", "Made from", "Training cost", "Training time", "Answers until")
+    head = heads("Model", "Made from", "Training cost", "Training time", "Answers until")
     return Table(("What they were made from, and what that cost",), head, tuple(rows), frozenset({2, 3}))
 
 
@@ -166,7 +144,7 @@ def differences(comparison: Comparison) -> Section | None:
             )
         )
     level = share(pairs[0].difference.level)
-    head = _heads("Pair", f"Gap in points ({level} interval)", "Better / worse / same", "Adjusted p", "In words")
+    head = heads("Pair", f"Gap in points ({level} interval)", "Better / worse / same", "Adjusted p", "In words")
     tests = ", ".join(sorted({quoting.sentence(each.test, 60) for each in pairs if each.test}))
     many = f" after Holm's correction for {count(len(pairs), 'pair')}" if len(pairs) > 1 else ""
     how = (
@@ -203,7 +181,7 @@ def _scatter(models: list[Competitor], placed: list[tuple[Competitor, float]], u
     said = money if usd else seconds
     of = "price of 1,000 answers" if usd else "time until half of the answers are complete"
     rows = tuple(((quoting.name(each.name),), (said(x),), (percent(each.score.value),)) for each, x in placed)
-    head = _heads("Model", "$ / 1,000" if usd else "p50", "Score")
+    head = heads("Model", "$ / 1,000" if usd else "p50", "Score")
     table = Table((f"Score and {of}",), head, rows, frozenset({1, 2}), closed=True)
     plot = Plot(
         "price",
@@ -226,84 +204,6 @@ def _scatter(models: list[Competitor], placed: list[tuple[Competitor, float]], u
     return Section("price", title, (plot, Paragraph(tuple(reading), quiet=True)))
 
 
-# answers ----------------------------------------------------------------------------------------------------------
-
-
-def examples(comparison: Comparison) -> Section | None:
-    """Where the best model loses and wins against the one that it has to beat."""
-    other = rival(comparison)
-    if other is None:
-        return None
-    worse, better = partings(comparison, other, best(comparison), _MOST_EXAMPLES)
-    told = Paragraph(("What the scores are made of: the questions on which the two part, with what every model said.",))
-    return Section("examples", "Answers side by side", (told, worse, better))
-
-
-def confusion(comparison: Comparison) -> Section | None:
-    """Which label is taken for which."""
-    known = labels(comparison)
-    if not known:
-        return None
-    told = (
-        "A row for every label that was expected, a column for every label that was given; what lies on the diagonal "
-        "is right. Shades are shares of the row."
-    )
-    tables = tuple(confusions(comparison, each, known) for each in climbing(comparison.competitors) if each.answers)
-    return Section("labels", "Which labels are confused", (Paragraph((told,), quiet=True), *tables)) if tables else None
-
-
-def forgotten(comparison: Comparison) -> Section | None:
-    """The same models on a general set."""
-    general = comparison.general
-    if general is None or not general.competitors:
-        return None
-    before = baseline(comparison).name
-    base = next((each for each in general.competitors if each.name == before), baseline(general))
-    others = [each for each in climbing(general.competitors) if each is not base]
-    lead: Words = (
-        f"{count(len(general.questions), 'question')} beside the task, scored by ",
-        Quoted(quoting.sentence(general.metric, 80)),
-        ". A model that was adapted too hard to one task does worse here.",
-    )
-    head: tuple[Words, ...] = (
-        *_heads("Model", "General score", "Interval"),
-        ("Against ", quoting.name(base.name, 32)),
-        ("In words",),
-    )
-    score, interval = spread(base.score)
-    first: tuple[Words, ...] = ((quoting.name(base.name),), (score,), (interval,), ("",), ("What the others had.",))
-    rows = (first, *(_general_row(general, each, base) for each in others))
-    blocks: list[Block] = [Paragraph(lead), Table(("The general set",), head, rows, frozenset({1, 2, 3}))]
-    if general.detectable is not None:
-        told = f"This set shows a loss of {points(general.detectable)} in four of five cases."
-        blocks.append(Paragraph((told,), quiet=True))
-    blocks += [Paragraph((Told(quoting.sentence(each)),), quiet=True) for each in general.warnings]
-    if others:
-        worse, _ = partings(general, base, min(others, key=lambda each: each.score.value), _MOST_FORGOTTEN)
-        blocks += [worse] if worse.items else []
-    return Section("forgotten", "What was forgotten", tuple(blocks))
-
-
-def _general_row(general: Comparison, each: Competitor, base: Competitor) -> tuple[Words, ...]:
-    score, interval = spread(each.score)
-    gap = between(general, each, base)
-    if gap is None:
-        against, told = signed(each.score.value - base.score.value), "Not tested."
-    else:
-        moved = gap.difference
-        against = f"{signed(moved.value)} ({signed(moved.low)} to {signed(moved.high)})"
-        told = _kept(gap.adjusted < ALPHA, moved.value, moved.low)
-    return ((quoting.name(each.name),), (score,), (interval,), (against,), (told,))
-
-
-def _kept(shown: bool, value: float, low: float) -> str:
-    if shown:
-        return (
-            f"Forgot: {points(value)} lost, and not by chance." if value < 0 else "Better here too, and not by chance."
-        )
-    return f"No loss shown; a loss of up to {points(low)} is possible." if low < 0 else "No loss shown."
-
-
 # training ---------------------------------------------------------------------------------------------------------
 
 
@@ -322,7 +222,7 @@ def losses(comparison: Comparison) -> Section | None:
         f"{_plain_name(each)}: {kept[0][1]:.3g} at step {kept[0][0]:,}, {kept[-1][1]:.3g} at step {kept[-1][0]:,}"
         for each, kept in drawn
     )
-    head = _heads("Model", "Step", "Loss")
+    head = heads("Model", "Step", "Loss")
     table = Table(("Loss, at a few of the steps",), head, rows, frozenset({1, 2}), closed=True)
     notes = []
     if len(drawn) > 1:
@@ -342,103 +242,6 @@ def _thinned(kept: list[tuple[int, float]]) -> list[tuple[int, float]]:
     return [kept[round(row * last / (_ROWS_OF_A_CURVE - 1))] for row in range(_ROWS_OF_A_CURVE)]
 
 
-# data and provenance ----------------------------------------------------------------------------------------------
-
-
-def data(comparison: Comparison) -> Section:
-    """What the questions are, and what a check of the data counted."""
-    questions = comparison.questions
-    lengths = sorted(len(each.question) for each in questions) or [0]
-    answers = sorted(len(each.expected) for each in questions) or [0]
-    groups = {each.group for each in questions if each.group is not None}
-    facts: list[tuple[str, Words]] = [
-        ("Questions", (f"{len(questions):,}",)),
-        ("Question length", (f"{lengths[len(lengths) // 2]:,} characters (median), {lengths[-1]:,} at most",)),
-        ("Expected answer", (f"{answers[len(answers) // 2]:,} characters (median), {answers[-1]:,} at most",)),
-        ("Different answers", (f"{len({each.expected for each in questions}):,} among the expected ones",)),
-    ]
-    if groups:
-        facts.append(("Groups", (f"{len(groups):,}, whose questions count together",)))
-    return Section("data", "The data", (Facts((*facts, *_profiled(comparison.profile))),))
-
-
-def _profiled(profile: Mapping[str, Any]) -> list[tuple[str, Words]]:
-    try:
-        stats = msgspec.convert(dict(profile), Stats, strict=False)
-    except (msgspec.ValidationError, TypeError):
-        return list(named(profile))
-    facts: list[tuple[str, Words]] = []
-    if stats.rows:
-        kind = " ".join(each for each in (stats.kind, f"as {stats.format}" if stats.format else None) if each)
-        facts.append(("Rows", (f"{stats.rows:,} ", Quoted(quoting.sentence(kind, 80)))))
-        facts.append(("Tokens", (f"about {stats.tokens:,}",)))
-        facts.append(("Duplicates", (f"{stats.duplicates:,} exact",)))
-        secrets = ", ".join(f"{kind} {number:,}" for kind, number in stats.secrets.items())
-        facts.append(("Looks like secrets", (Quoted(quoting.sentence(secrets, 200)) if secrets else "none",)))
-    for title, lengths in (("Turns a row", stats.turns), ("Characters a row", stats.characters)):
-        facts += [(title, (_lengths(lengths),))] if lengths.max else []
-    for file in stats.files:
-        name, sha256 = Quoted(quoting.sentence(file.file, 200)), quoting.name(file.sha256[:16])
-        facts.append(("File", (name, f", {file.bytes:,} bytes, sha256 ", sha256)))
-    rest = {name: value for name, value in profile.items() if name not in Stats.__struct_fields__}
-    return [*facts, *named(rest)]
-
-
-def named(values: Mapping[str, Any]) -> tuple[tuple[str, Words], ...]:
-    """Plain values by name, as facts."""
-    return tuple((_label(name), (UNKNOWN if value is None else _short(value),)) for name, value in values.items())
-
-
-def _lengths(lengths: Lengths) -> str:
-    return f"{lengths.min:,} to {lengths.max:,}, mean {lengths.mean:,.1f}, 95% at most {lengths.p95:,}"
-
-
-def _label(name: str) -> str:
-    return quoting.name(name.replace("_", " "), 40).text.capitalize()
-
-
-def _short(value: Any) -> Quoted:
-    text = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str, order="sorted").decode()
-    return Quoted(quoting.sentence(text, 300))
-
-
-def provenance(comparison: Comparison) -> Section:
-    """What this was made from and by."""
-    facts: list[tuple[str, Words]] = []
-    if comparison.created_at:
-        facts.append(("Compared", (moment(comparison.created_at),)))
-    if comparison.fingerprint:
-        facts.append(("Held-out data", (Quoted(quoting.sentence(comparison.fingerprint, 200)),)))
-    if comparison.general is not None and comparison.general.fingerprint:
-        facts.append(("General data", (Quoted(quoting.sentence(comparison.general.fingerprint, 200)),)))
-    facts.append(("Metric", (Quoted(quoting.sentence(comparison.metric, 200)),)))
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(comparison.versions.items()))
-    if versions:
-        facts.append(("Versions", (Quoted(quoting.sentence(versions)),)))
-    blocks: list[Block] = [Facts(tuple(facts))]
-    refs = [(each.name, quoting.sentence(each.ref, 400)) for each in climbing(comparison.competitors)]
-    models = tuple(((quoting.name(name),), (Quoted(ref),)) for name, ref in refs)
-    blocks.append(Table(("What adaptkit takes where a model is wanted",), _heads("Model", "Reference"), models))
-    if comparison.prices:
-        blocks.append(_prices(comparison.prices))
-    return Section("provenance", "Where this comes from", tuple(blocks))
-
-
-def _prices(cards: Sequence[RateCard]) -> Table:
-    rows = tuple(
-        (
-            (Quoted(quoting.sentence(f"{each.service}:{each.model}", 120)),),
-            (money(each.input),),
-            (money(each.output),),
-            (each.date.isoformat(),),
-            (Quoted(quoting.sentence(each.source, 200)),),
-        )
-        for each in cards
-    )
-    head = _heads("Model", "In", "Out", "Read on", "Source")
-    return Table(("Prices of a million tokens, as they stood when they were read",), head, rows, frozenset({1, 2, 3}))
-
-
 # ------------------------------------------------------------------------------------------------------------------
 
 
@@ -448,7 +251,3 @@ def _point(each: Competitor, x: float = 0.0) -> Point:
 
 def _plain_name(each: Competitor) -> str:
     return quoting.name(each.name, 60).text
-
-
-def _heads(*names: str) -> tuple[Words, ...]:
-    return tuple((name,) for name in names)

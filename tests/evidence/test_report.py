@@ -163,11 +163,9 @@ def test_what_nothing_is_shown_to_beat_is_enough_and_held_against_the_rungs_belo
     assert rival(comparison(bare), bare) is None
     said = document(found)
     assert plain(said.headline) == "Nothing is shown to be better than tuned, 45.0 points above prompted."
-    assert [plain(words) for words in said.lead] == [
-        "4 models answered 4 held-out questions. "
-        "The best score by exact_match is 97.5% (95%: 97.5% to 97.5%), that of full.",
-        "Not shown to be worse than that: tuned.",
-    ]
+    asked, close = map(plain, said.lead)
+    assert asked.endswith("The best score by exact_match is 97.5% (95%: 97.5% to 97.5%), that of full.")
+    assert close == "Not shown to be worse than that: tuned."
     assert [tile.value for tile in said.tiles] == ["97.5%", "+45.0 points", "4"]
     unsure = comparison(
         full, bare, tuned, prompted, differences=(*pairs[:2], difference("tuned", "prompted", 0.45, 0.2), *pairs[3:])

@@ -45,6 +45,9 @@ class Seen(HTMLParser):
         return re.sub(r"\s+", " ", "".join(self.said))
 
 
+pytest.importorskip("matplotlib", reason="the extra report is not installed")
+
+
 def competitor(name: str, scores: list[float], rung="prompt", texts: list[str] | None = None, **more) -> Competitor:
     answers = tuple(
         Answered(question=n, text=texts[n] if texts else "x", score=score) for n, score in enumerate(scores)
@@ -219,6 +222,7 @@ def test_money(usd, said):
     ("time", "said"),
     [
         (None, "unknown"),
+        (0, "0 s"),
         (0.0042, "4.2 ms"),
         (0.41, "410 ms"),
         (0.9999, "1.00 s"),
@@ -251,6 +255,30 @@ def test_time_takes_the_place_of_a_price_that_nobody_knows():
     some = document(comparison(competitor("a", [1], usd=0.1), competitor("b", [1], usd=0.2), competitor("c", [1])))
     (section,) = [each for each in some.sections if each.name == "price"]
     assert plain(section.blocks[1].words).endswith("Not drawn, because that is not known: c.")
+
+
+def test_where_nothing_was_known_nothing_can_be_forgotten():
+    general = comparison(competitor("a", [0, 0], "none"), competitor("b", [0, 0], "train"))
+    made = document(comparison(competitor("a", [0, 1], "none"), competitor("b", [1, 1], "train"), general=general))
+    (section,) = [each for each in made.sections if each.name == "forgotten"]
+    assert plain(section.blocks[1].rows[1][-1]) == "There was nothing to forget."
+
+
+@pytest.mark.parametrize(
+    ("value", "adjusted", "says"),
+    [
+        (-0.3, 0.01, "Forgot: 30.0 points lost, and not by chance."),
+        (-0.05, 0.4, "No loss shown; a loss of up to 15.0 points is possible."),
+        (0.3, 0.01, "Better here too, and not by chance."),
+        (0.2, 0.4, "No loss shown."),
+    ],
+)
+def test_what_was_forgotten_is_said_as_far_as_it_is_shown(value, adjusted, says):
+    before, after = competitor("a", [1, 0], "none"), competitor("b", [1, 0], "train")
+    general = comparison(before, after, differences=(difference("b", "a", value, adjusted),))
+    made = document(comparison(before, after, general=general))
+    (section,) = [each for each in made.sections if each.name == "forgotten"]
+    assert plain(section.blocks[1].rows[1][-1]) == says
 
 
 def test_losses_that_are_no_numbers_are_left_out_and_said():

@@ -9,12 +9,38 @@ import re
 import pytest
 
 from adaptkit.evidence.report import html
+from adaptkit.evidence.results import Answered, Comparison, Competitor, Interval, Question
 from tests.evidence import samples
 from tests.evidence.browser import browser
+
+pytest.importorskip("matplotlib", reason="the extra report is not installed")
+
+
+def extremes() -> Comparison:
+    """Everything at the edges: scores of 0 and 1, one of them a hundred times the price of the others."""
+    asked = (Question(number=0, question="?", expected="!"),)
+    return Comparison(
+        metric="exact_match",
+        questions=asked,
+        competitors=tuple(
+            Competitor(
+                name=f"a model with quite a long name {score:g} {usd:g}",
+                ref="m",
+                rung="prompt",
+                score=Interval(value=score, low=0.0, high=1.0),
+                answers=(Answered(question=0, text="!", score=score),),
+                usd=usd,
+            )
+            for score in (0.0, 1.0)
+            for usd in (0.001, 0.0011, 0.1)
+        ),
+    )
+
 
 PAGES = {
     "usual": html(samples.usual(), samples.advice()),
     "hostile": html(samples.hostile(), samples.hostile_advice()),
+    "extreme": html(extremes()),
 }
 
 
@@ -267,8 +293,8 @@ def test_no_page_scrolls_sideways(chromium, page, width):
 
 
 @pytest.mark.parametrize("width", [1280, 360])
-def test_plots_are_drawn_for_the_width_with_type_that_can_be_read(chromium, width):
-    chromium.show(PAGES["usual"], width=width)
+def test_plots_are_drawn_for_the_width_with_type_that_can_be_read(chromium, page, width):
+    chromium.show(page, width=width)
     drawn = "[...document.querySelectorAll('svg')].filter(each => each.checkVisibility())"
     drawn += ".flatMap(svg => [...svg.querySelectorAll('text')].map(text => [svg, text]))"
     scale = "svg.getBoundingClientRect().width / svg.viewBox.baseVal.width"

@@ -90,7 +90,9 @@ def forgotten(comparison: Comparison) -> Section | None:
 def _general_row(general: Comparison, each: Competitor, base: Competitor) -> tuple[Words, ...]:
     score, interval = spread(each.score)
     gap = between(general, each, base)
-    if gap is None:
+    if not base.score.value:
+        against, told = signed(each.score.value), "There was nothing to forget."
+    elif gap is None:
         against, told = signed(each.score.value - base.score.value), "Not tested."
     else:
         moved = gap.difference

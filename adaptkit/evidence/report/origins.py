@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -83,7 +84,7 @@ def _label(name: str) -> str:
 
 
 def _short(value: Any) -> Quoted:
-    text = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str, order="sorted").decode()
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return Quoted(quoting.sentence(text, 300))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import east_asian_width
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -27,8 +28,6 @@ _MARKERS: dict[Rung, str] = {"none": "o", "prompt": "s", "fine-tune": "^", "trai
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 #: Points of a curve that are drawn at most.
 _MOST_POINTS = 400
-#: Width of a letter as a share of the size of the type, on the wide side.
-_LETTER = 0.58
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,8 @@ def _ladder(drawing: Ladder, size: Size, new: Callable[[float], Any]) -> Any:
 
 
 def _scatter(drawing: Scatter, size: Size, new: Callable[[float], Any]) -> Any:
-    figure = new(380 if size is WIDE else 330)
-    axes = _axes(figure, 46, 14, 48, 14)
+    figure = new(390 if size is WIDE else 340)
+    axes = _axes(figure, 46, 14, 48, 24)
     low, high = _range(drawing.points)
     axes.set_ylim(low, high)
     _percent_ticks(axes.yaxis, low, high)
@@ -167,7 +166,7 @@ def _curves(drawing: Curves, size: Size, new: Callable[[float], Any]) -> Any:
         at = 1 - (12 + 20 * place) / height
         ends = [8 / size.width, 38 / size.width]
         figure.add_artist(Line2D(ends, [at, at], color=colour, linestyle=dash, linewidth=2))
-        name = _short(plain(curve.name), size.letters + 8)
+        name = _short(plain(curve.name), size.letters + 4)
         figure.text(46 / size.width, at, name, color=INK, va="center")
     lowest, highest = (end(loss for curve in drawing.curves for _, loss in curve.losses) for end in (min, max))
     axes.set_ylim(min(0.0, lowest), highest * 1.05 if highest > 0 else 1)
@@ -234,22 +233,27 @@ def _name_points(axes: Any, points: tuple[Point, ...], size: Size) -> None:
     """Names beside their points, where they cover neither a point nor another name."""
     to_pixels = axes.transData.transform
     spots = [tuple(to_pixels((point.x, point.score.value))) for point in points]
+    (_, bottom), (_, top) = axes.transAxes.transform([(0, 0), (1, 1)])
     taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in spots]
     for point, (x, _) in zip(points, spots, strict=True):
-        bottom, top = (to_pixels((point.x, end))[1] for end in _inside(point.score.low, point.score.high))
-        taken.append((x - 4, bottom, x + 4, top))
+        low, high = (to_pixels((point.x, end))[1] for end in _inside(point.score.low, point.score.high))
+        taken.append((x - 4, low, x + 4, high))
     for point, (x, y) in zip(points, spots, strict=True):
         text = _short(plain(point.name), size.letters)
-        wide, tall = _LETTER * size.type * len(text), size.type
+        wide, tall = size.type * _width(text), size.type
         heights = (9, -9 - tall, 24, -24 - tall, 39, -39 - tall)
-        boxes = [(x + 11, y + away, x + 11 + wide, y + away + tall) for away in heights]
-        boxes += [(x - 11 - wide, y + away, x - 11, y + away + tall) for away in heights]
-        fitting = [box for box in boxes if box[0] > 4 and box[2] < size.width - 4] or boxes[:1]
-        box = min(fitting, key=lambda each: sum(_overlap(each, other) for other in taken))
+        corners = [(left, y + away) for left in (x + 11, x - 11 - wide) for away in heights]
+        held = [(min(max(left, 4), size.width - 4 - wide), min(max(at, bottom), top - tall)) for left, at in corners]
+        boxes = [(left, at, left + wide, at + tall) for left, at in held]
+        box = min(boxes, key=lambda each: sum(_overlap(each, other) for other in taken))
         taken.append(box)
         side, at = ("left", box[0]) if box[0] > x else ("right", box[2])
-        place = (at, box[1])
-        axes.annotate(text, place, xycoords="figure pixels", ha=side, va="bottom", color=INK, zorder=4)
+        axes.annotate(text, (at, box[1]), xycoords="figure pixels", ha=side, va="bottom", color=INK, zorder=4)
+
+
+def _width(text: str) -> float:
+    """Of a line, in heights of its type, rather too much than too little: the reader's fonts are not known here."""
+    return sum(1.0 if east_asian_width(letter) in "WF" or letter in "MW" else 0.6 for letter in text)
 
 
 def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:

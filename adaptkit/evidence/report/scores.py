@@ -136,7 +136,7 @@ def differences(comparison: Comparison) -> Section | None:
         by = f"{signed(gap.value)} ({signed(gap.low)} to {signed(gap.high)})"
         rows.append(
             (
-                (quoting.name(each.one), " over ", quoting.name(each.other)),
+                (quoting.name(each.one), " over " if gap.value else " and ", quoting.name(each.other)),
                 (by,),
                 (f"{each.won:,} / {each.lost:,} / {each.tied:,}",),
                 (p,),

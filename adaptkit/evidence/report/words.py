@@ -84,6 +84,8 @@ def seconds(time: float | None) -> str:
     """A time in the unit that fits."""
     if time is None or not math.isfinite(time):
         return UNKNOWN
+    if time == 0:
+        return "0 s"
     if time < 0.0995:
         return f"{1000 * time:.1f} ms"
     if time < 0.9995:

@@ -237,6 +237,7 @@ class Client:
         group: str | None = None,
         repeats: int = 1,
         options: ChatOptions | None = None,
+        timed: int | None = None,
         concurrency: int = 8,
         progress: Callable[[Event], None] | None = None,
         seed: int = 0,
@@ -260,6 +261,8 @@ class Client:
             group: Name of a field of the rows, or of their ``metadata``: those with the same value count together.
             repeats: How often each question is asked, where answers differ from time to time.
             options: How to answer; by default greedily, where the model can.
+            timed: How many questions are asked once more, alone and streamed, to learn how long a user waits; by
+                default 8 of a model on this machine, which answers many together, and none of any other.
             concurrency: Questions under way at a time.
             progress: Told what will be asked, and each answer, as an `Event`.
             seed: For what statistics draw at random.
@@ -287,6 +290,7 @@ class Client:
             group=group,
             repeats=repeats,
             options=options,
+            timed=timed,
             concurrency=concurrency,
             progress=progress,
             seed=seed,

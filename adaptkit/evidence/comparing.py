@@ -19,11 +19,12 @@ import msgspec
 
 from adaptkit import __version__
 from adaptkit.adapter import ChatOptions
-from adaptkit.data import Dataset
+from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import AdaptkitWarning, BackendError, ConfigError
 from adaptkit.evidence import leaks, statistics
 from adaptkit.evidence.entrants import Bench, Entrant, Models, entrants
 from adaptkit.evidence.guard import forgotten
+from adaptkit.evidence.latency import timed
 from adaptkit.evidence.questions import Asked, questions_of
 from adaptkit.evidence.results import Answered, Comparison, Competitor, Difference, Question
 from adaptkit.mapping import HOPELESS, Answer, ask_all
@@ -46,6 +47,7 @@ class _Held:
     Attributes:
         name: What progress calls it.
         data: Where it comes from.
+        profile: Its statistics.
         questions: Its questions.
         asked: What a model is asked with, for each.
         metric: Name of what scores the answers.
@@ -54,6 +56,7 @@ class _Held:
 
     name: str
     data: Dataset
+    profile: dict[str, Any]
     questions: list[Question]
     asked: list[Asked]
     metric: str
@@ -61,14 +64,17 @@ class _Held:
 
     @classmethod
     def read(cls, name: str, data: Dataset, metric: str | Metric, group: str | None) -> _Held:
-        data.check().raise_if_bad()
+        report = data.check(rules=DataRules(needs_answer=False))  # what is asked of answers comes below, with lines
+        report.raise_if_bad()
+        profile = msgspec.json.decode(msgspec.json.encode(report.stats))
         questions, asked = questions_of(data, group)
         if isinstance(metric, str):
-            held = cls(name, data, questions, asked, metric, metric_named(metric))
+            held = cls(name, data, profile, questions, asked, metric, metric_named(metric))
             for question in questions:  # an expected answer that the metric cannot read is found before anybody is paid
                 held.score(question.expected, question.expected)
             return held
-        return cls(name, data, questions, asked, getattr(metric, "__name__", type(metric).__name__), metric)
+        called = getattr(metric, "__name__", type(metric).__name__)
+        return cls(name, data, profile, questions, asked, called, metric)
 
     @property
     def groups(self) -> list[str | None] | None:
@@ -95,6 +101,7 @@ def compare(
     group: str | None = None,
     repeats: int = 1,
     options: ChatOptions | None = None,
+    timed: int | None = None,
     concurrency: int = 8,
     progress: Tell | None = None,
     seed: int = 0,
@@ -109,7 +116,7 @@ def compare(
     if general is not None:
         sets.append(_Held.read("general", general, general_metric or metric, None))
     notes = [*leaks.refuse(bench, who, held.data, training), *_announce(bench, sets, who, repeats, tell)]
-    asking = _Comparing(bench, who, repeats, options, concurrency, seed, tell)
+    asking = _Comparing(bench, who, repeats, options, timed, concurrency, seed, tell)
     found = asking.on(held, training)
     guard = asking.on(sets[1], training) if general is not None else None
     if guard is not None:
@@ -123,6 +130,7 @@ class _Comparing:
     who: Sequence[Entrant]
     repeats: int
     options: ChatOptions | None
+    timed: int | None
     concurrency: int
     seed: int
     tell: Tell
@@ -142,7 +150,7 @@ class _Comparing:
             fingerprint=held.data.fingerprint,
             created_at=self.bench.clock.time(),
             versions=_versions(),
-            profile=msgspec.json.decode(msgspec.json.encode(held.data.check().stats)),
+            profile=held.profile,
             warnings=tuple(_doubts(competitors, held)),
         )
 
@@ -151,22 +159,24 @@ class _Comparing:
         total = len(held.questions) * self.repeats
         step = _Steps(self.bench, self.tell, f"{entrant.name} on {held.name} questions", total)
         given: list[list[Answered]] = [[] for _ in held.questions]
+        answers, clock = self.bench.answers, self.bench.clock
         with _named(entrant.name):
             for repeat in range(self.repeats):
-                answers = ask_all(
+                replies = ask_all(
                     entrant.model,
                     held.asked,
-                    self.bench.answers,
-                    self.bench.clock,
+                    answers,
+                    clock,
                     options=options,
                     concurrency=self.concurrency,
                     fresh=False,
                     repeat=repeat,
                 )
-                for question, answer in zip(held.questions, answers, strict=True):
+                for question, answer in zip(held.questions, replies, strict=True):
                     given[question.number].append(_answered(question, repeat, answer, held.score, entrant))
                     step.done(answer)
-        return tuple(itertools.chain.from_iterable(given))
+        whole = list(itertools.chain.from_iterable(given))
+        return timed(entrant.model, held.asked, whole, options, answers=answers, clock=clock, count=self.timed)
 
     def _competitor(
         self, entrant: Entrant, held: _Held, answers: tuple[Answered, ...], training: Dataset | None

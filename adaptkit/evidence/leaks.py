@@ -149,7 +149,7 @@ def refuse(bench: Bench, who: Sequence[Entrant], held_out: Dataset, training: Da
         kept = _kept(bench, entrant)
         if kept is not None:
             seen.add(entrant.run.fingerprint)
-            _look(leaks, kept, f"the data that {entrant.name} was trained on", found)
+            _look(leaks, kept, f"the data that {entrant.name} was trained on", found, is_copy=True)
         elif entrant.prompt is None:
             blind.append(entrant.name)
     if found:
@@ -165,9 +165,10 @@ def without_leaks(held_out: Dataset, training: Dataset) -> Dataset:
     return Dataset.of([row for number, row in enumerate(rows) if number not in found])
 
 
-def _look(leaks: Leaks, data: Dataset, name: str, found: dict[int, Leak]) -> None:
+def _look(leaks: Leaks, data: Dataset, name: str, found: dict[int, Leak], *, is_copy: bool = False) -> None:
     for file, line, record in placed(data):
-        where = f"{name}, {file}:{line}" if file else f"{name}, row {line}"
+        # where a copy lies in the home folder helps nobody
+        where = f"{name}, row {line}" if is_copy or file is None else f"{name}, {file}:{line}"
         _note(leaks.within(record, where), found)
 
 

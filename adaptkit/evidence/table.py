@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from adaptkit.evidence.results import Comparison, Competitor, Difference, Interval
 
-__all__ = ["table"]
+__all__ = ["HEAD", "against", "row", "table"]
 
 
 def table(comparison: Comparison) -> str:
@@ -19,10 +19,10 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     groups = {question.group for question in comparison.questions} - {None}
     yield f"{comparison.metric} on {questions:,} questions" + (f" in {len(groups):,} groups" if groups else "")
     yield ""
-    yield from _columns([_HEAD, *(_row(each) for each in comparison.competitors)])
+    yield from _columns([HEAD, *(row(each) for each in comparison.competitors)])
     if comparison.differences:
         yield ""
-        yield from _columns([_difference(each) for each in comparison.differences])
+        yield from _columns([against(each) for each in comparison.differences])
     if comparison.detectable is not None:
         yield ""
         yield f"a set of this size shows differences of about {100 * comparison.detectable:.0f} points and more"
@@ -30,15 +30,17 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         yield ""
         yield f"general set: {comparison.general.metric} on {len(comparison.general.questions):,} questions"
         yield ""
-        yield from _columns([_HEAD, *(_row(each) for each in comparison.general.competitors)])
+        yield from _columns([HEAD, *(row(each) for each in comparison.general.competitors)])
     for note in comparison.warnings:
         yield f"! {note}"
 
 
-_HEAD = ("model", "how", "score", "95 %", "p50", "p95", "tokens", "answers", "training")
+#: Columns of `row`.
+HEAD = ("model", "how", "score", "95 %", "p50", "p95", "tokens", "answers", "training")
 
 
-def _row(each: Competitor) -> tuple[str, ...]:
+def row(each: Competitor) -> tuple[str, ...]:
+    """A model as cells."""
     tokens = each.usage.input_tokens + each.usage.output_tokens
     return (
         each.name,
@@ -53,7 +55,8 @@ def _row(each: Competitor) -> tuple[str, ...]:
     )
 
 
-def _difference(each: Difference) -> tuple[str, ...]:
+def against(each: Difference) -> tuple[str, ...]:
+    """A difference as cells."""
     found = each.difference
     return (
         f"{each.one} against {each.other}",

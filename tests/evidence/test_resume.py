@@ -93,7 +93,7 @@ def answers_kept(home: Path) -> int:
 
 def test_killed_again_and_again(service, tmp_path):
     total = QUESTIONS * REPEATS * len(TARGETS)
-    seed = int(os.environ.get("ADAPTKIT_SEED", random.randrange(1_000_000)))  # noqa: S311 - which moments, no secret
+    seed = int(os.environ.get("ADAPTKIT_SEED", random.randrange(1_000_000)))
     print("ADAPTKIT_SEED", seed)
     home, kept = tmp_path / "home", tmp_path / "comparison.json"
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, service.url, str(home), str(kept)]

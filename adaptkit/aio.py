@@ -44,6 +44,7 @@ from adaptkit.types import (
 
 if TYPE_CHECKING:
     from adaptkit.evidence.entrants import Models
+    from adaptkit.evidence.learning_curve import LearningCurve
     from adaptkit.evidence.results import Comparison
 
 __all__ = ["AsyncClient", "AsyncDeployment", "AsyncJob", "AsyncModel"]
@@ -174,7 +175,7 @@ class AsyncClient:
         metric: str | Metric = "exact_match",
         general: Dataset | None = None,
         general_metric: str | Metric | None = None,
-        training: Dataset | None = None,
+        training: Dataset | Sequence[Dataset] = (),
         group: str | None = None,
         repeats: int = 1,
         options: ChatOptions | None = None,
@@ -196,6 +197,35 @@ class AsyncClient:
             repeats=repeats,
             options=options,
             timed=timed,
+            concurrency=concurrency,
+            progress=progress,
+            seed=seed,
+        )
+
+    async def learning_curve(
+        self,
+        target: str,
+        data: Dataset,
+        held_out: Dataset,
+        *,
+        shares: Sequence[float] = (0.1, 0.3, 1.0),
+        metric: str | Metric = "exact_match",
+        group: str | None = None,
+        budget: float | None = None,
+        concurrency: int = 8,
+        progress: Callable[[Event], None] | None = None,
+        seed: int = 0,
+    ) -> LearningCurve:
+        """As `Client.learning_curve`, in a thread of its own, where ``progress`` is called too."""
+        return await _call(
+            self._client.learning_curve,
+            target,
+            data,
+            held_out,
+            shares=shares,
+            metric=metric,
+            group=group,
+            budget=budget,
             concurrency=concurrency,
             progress=progress,
             seed=seed,
@@ -407,6 +437,10 @@ class AsyncModel:
         """As `Model.deploy`, for ``async with await model.deploy(confirm_spend=True)``."""
         state = await steps.arun(self._model._deploy(confirm_spend=confirm_spend), self._model._clock)
         return AsyncDeployment(Deployment(state, timeout))
+
+    async def card(self, comparison: Comparison | None = None) -> str:
+        """As `Model.card`."""
+        return await _call(self._model.card, comparison)
 
     async def shutdown_date(self) -> date | None:
         """As `Model.shutdown_date`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,7 @@ from adaptkit.types import (
 
 if TYPE_CHECKING:
     from adaptkit.evidence.entrants import Bench, Models
+    from adaptkit.evidence.learning_curve import LearningCurve
     from adaptkit.evidence.results import Comparison
 
 __all__ = ["Client"]
@@ -233,7 +234,7 @@ class Client:
         metric: str | Metric = "exact_match",
         general: Dataset | None = None,
         general_metric: str | Metric | None = None,
-        training: Dataset | None = None,
+        training: Dataset | Sequence[Dataset] = (),
         group: str | None = None,
         repeats: int = 1,
         options: ChatOptions | None = None,
@@ -256,8 +257,8 @@ class Client:
                 given answer.
             general: Questions that have nothing to do with the task, to see what was forgotten.
             general_metric: What scores answers to those; ``None`` for ``metric``.
-            training: Training data in which leaks are looked for. Copies that local jobs keep, and the examples of
-                prompts, are looked at in any case.
+            training: What the models learned from, one or several data sets: leaks are looked for in it. Copies that
+                local jobs keep, and the examples of prompts, are looked at in any case.
             group: Name of a field of the rows, or of their ``metadata``: those with the same value count together.
             repeats: How often each question is asked, where answers differ from time to time.
             options: How to answer; by default greedily, where the model can.
@@ -291,6 +292,57 @@ class Client:
             repeats=repeats,
             options=options,
             timed=timed,
+            concurrency=concurrency,
+            progress=progress,
+            seed=seed,
+        )
+
+    def learning_curve(
+        self,
+        target: str,
+        data: Dataset,
+        held_out: Dataset,
+        *,
+        shares: Sequence[float] = (0.1, 0.3, 1.0),
+        metric: str | Metric = "exact_match",
+        group: str | None = None,
+        budget: float | None = None,
+        concurrency: int = 8,
+        progress: Callable[[Event], None] | None = None,
+        seed: int = 0,
+    ) -> LearningCurve:
+        """Train a target on parts of the data, each within the next, and tell whether more of it is the better buy.
+
+        The jobs are ordinary ones: those that are there already are used, so the same call after a crash goes on.
+
+        Args:
+            target: Name of a target.
+            data: Training examples.
+            held_out: Examples that are in none of them.
+            shares: Parts of the data, at least two.
+            metric: As for `compare`.
+            group: As for `compare`.
+            budget: US dollars that the new jobs may cost together; each may cost its part, by its rows.
+            concurrency: As for `compare`.
+            progress: Told what happens in the jobs, and each answer.
+            seed: Which rows are in a part.
+
+        Raises:
+            JobFailed, JobCancelled: one of the jobs has no model.
+            SpendError, SubmissionUncertain: as for `submit`.
+            DataError, ConfigError, UnsupportedError, EgressError: as for `submit` and `compare`; nothing was sent.
+        """
+        from adaptkit.evidence.learning_curve import learning_curve  # noqa: PLC0415 - for those who draw one
+
+        return learning_curve(
+            self,
+            target,
+            data,
+            held_out,
+            shares=shares,
+            metric=metric,
+            group=group,
+            budget=budget,
             concurrency=concurrency,
             progress=progress,
             seed=seed,

@@ -61,7 +61,7 @@ def compare(
             models,
             Dataset.open(held_out),
             metric=metric,
-            training=Dataset.open(*training) if training else None,
+            training=Dataset.open(*training) if training else (),
             general=Dataset.open(*general) if general else None,
             general_metric=general_metric,
             group=group,

@@ -29,9 +29,10 @@ from adaptkit.evidence.questions import Asked, questions_of
 from adaptkit.evidence.results import Answered, Comparison, Competitor, Difference, Question
 from adaptkit.mapping import HOPELESS, Answer, ask_all
 from adaptkit.metrics import Metric, Verdict, metric_named, set_measures
+from adaptkit.prices import RateCard
 from adaptkit.types import Event, Usage
 
-__all__ = ["Tell", "compare"]
+__all__ = ["HeldOut", "Tell", "compare", "say_nothing"]
 
 Tell = Callable[[Event], None]
 #: A set on which only larger differences than this show is called small.
@@ -41,7 +42,7 @@ _PACKAGES = ("scipy", "sacrebleu")
 
 
 @dataclass(frozen=True)
-class _Held:
+class HeldOut:
     """A held-out set, read.
 
     Attributes:
@@ -63,7 +64,13 @@ class _Held:
     score: Metric
 
     @classmethod
-    def read(cls, name: str, data: Dataset, metric: str | Metric, group: str | None) -> _Held:
+    def read(cls, name: str, data: Dataset, metric: str | Metric, group: str | None) -> HeldOut:
+        """Read a set, and find out whether it can be compared on.
+
+        Raises:
+            DataError: rows cannot; every one is listed.
+            ConfigError: there is no such metric, or it cannot read the expected answers.
+        """
         report = data.check(rules=DataRules(needs_answer=False))  # what is asked of answers comes below, with lines
         report.raise_if_bad()
         profile = msgspec.json.decode(msgspec.json.encode(report.stats))
@@ -97,7 +104,7 @@ def compare(
     metric: str | Metric = "exact_match",
     general: Dataset | None = None,
     general_metric: str | Metric | None = None,
-    training: Dataset | None = None,
+    training: Dataset | Sequence[Dataset] = (),
     group: str | None = None,
     repeats: int = 1,
     options: ChatOptions | None = None,
@@ -109,16 +116,17 @@ def compare(
     """As `adaptkit.Client.compare`, with what a client lends."""
     if repeats < 1 or concurrency < 1:
         raise ConfigError(f"repeats is {repeats} and concurrency {concurrency}; each is at least 1")
-    tell = progress or _say_nothing
+    tell = progress or say_nothing
     who = entrants(bench, models)
-    held = _Held.read("held-out", held_out, metric, group)
+    learned = (training,) if isinstance(training, Dataset) else tuple(training)
+    held = HeldOut.read("held-out", held_out, metric, group)
     sets = [held]
     if general is not None:
-        sets.append(_Held.read("general", general, general_metric or metric, None))
-    notes = [*leaks.refuse(bench, who, held.data, training), *_announce(bench, sets, who, repeats, tell)]
+        sets.append(HeldOut.read("general", general, general_metric or metric, None))
+    notes = [*leaks.refuse(bench, who, held.data, learned), *_announce(bench, sets, who, repeats, tell)]
     asking = _Comparing(bench, who, repeats, options, timed, concurrency, seed, tell)
-    found = asking.on(held, training)
-    guard = asking.on(sets[1], training) if general is not None else None
+    found = asking.on(held, learned)
+    guard = asking.on(sets[1], learned) if general is not None else None
     if guard is not None:
         notes += forgotten(guard)
     return msgspec.structs.replace(found, general=guard, warnings=(*notes, *found.warnings))
@@ -135,11 +143,11 @@ class _Comparing:
     seed: int
     tell: Tell
 
-    def on(self, held: _Held, training: Dataset | None) -> Comparison:
+    def on(self, held: HeldOut, learned: Sequence[Dataset]) -> Comparison:
         """Ask every model on one set, and compare them."""
         answers = [self._answers(entrant, held) for entrant in self.who]
         competitors = [
-            self._competitor(entrant, held, given, training) for entrant, given in zip(self.who, answers, strict=True)
+            self._competitor(entrant, held, given, learned) for entrant, given in zip(self.who, answers, strict=True)
         ]
         return Comparison(
             metric=held.metric,
@@ -152,9 +160,10 @@ class _Comparing:
             versions=_versions(),
             profile=held.profile,
             warnings=tuple(_doubts(competitors, held)),
+            prices=_prices(self.who, answers),
         )
 
-    def _answers(self, entrant: Entrant, held: _Held) -> tuple[Answered, ...]:
+    def _answers(self, entrant: Entrant, held: HeldOut) -> tuple[Answered, ...]:
         options = self.options or _strictly(entrant, held)
         total = len(held.questions) * self.repeats
         step = _Steps(self.bench, self.tell, f"{entrant.name} on {held.name} questions", total)
@@ -179,7 +188,7 @@ class _Comparing:
         return timed(entrant.model, held.asked, whole, options, answers=answers, clock=clock, count=self.timed)
 
     def _competitor(
-        self, entrant: Entrant, held: _Held, answers: tuple[Answered, ...], training: Dataset | None
+        self, entrant: Entrant, held: HeldOut, answers: tuple[Answered, ...], learned: Sequence[Dataset]
     ) -> Competitor:
         costs = [answer.usd for answer in answers if answer.error is None]
         expected = [held.questions[answer.question].expected for answer in answers]
@@ -195,13 +204,13 @@ class _Comparing:
             first_token_seconds=_percentiles([answer.first_token_seconds for answer in answers]),
             usage=sum((answer.usage for answer in answers), Usage()),
             usd=None if None in costs else math.fsum(cost for cost in costs if cost is not None),
-            training_usd=entrant.training_usd(training),
+            training_usd=entrant.training_usd(learned),
             training_seconds=entrant.training_seconds,
             shutdown=entrant.shutdown,
             losses=entrant.losses,
         )
 
-    def _differences(self, competitors: Sequence[Competitor], held: _Held) -> tuple[Difference, ...]:
+    def _differences(self, competitors: Sequence[Competitor], held: HeldOut) -> tuple[Difference, ...]:
         scores = {each.name: _per_question(each.answers) for each in competitors}
         found = []
         for first, second in itertools.combinations([each.name for each in competitors], 2):
@@ -250,7 +259,7 @@ class _Steps:
         self._tell(Event(id=f"{self._doing} {self._done}", at=now, kind="metrics", message=self._doing, data=data))
 
 
-def _announce(bench: Bench, sets: Sequence[_Held], who: Sequence[Entrant], repeats: int, tell: Tell) -> Iterator[str]:
+def _announce(bench: Bench, sets: Sequence[HeldOut], who: Sequence[Entrant], repeats: int, tell: Tell) -> Iterator[str]:
     """Say what will be asked and what it can show, before anybody is asked."""
     for held in sets:
         count, points = len(held.questions), 100 * held.detectable
@@ -272,7 +281,7 @@ def _announce(bench: Bench, sets: Sequence[_Held], who: Sequence[Entrant], repea
             yield note
 
 
-def _strictly(entrant: Entrant, held: _Held) -> ChatOptions:
+def _strictly(entrant: Entrant, held: HeldOut) -> ChatOptions:
     """Greedily, unless the model thinks before it answers; where only the exact answer counts, no longer than that."""
     if entrant.model.abilities().thinks:
         return ChatOptions()
@@ -326,7 +335,7 @@ def _percentiles(measured: Sequence[float | None]) -> dict[str, float]:
 _SHARES = {"p50": 0.5, "p95": 0.95}
 
 
-def _doubts(competitors: Sequence[Competitor], held: _Held) -> Iterator[str]:
+def _doubts(competitors: Sequence[Competitor], held: HeldOut) -> Iterator[str]:
     """What should be known of the answers before the figures are believed."""
     for each in competitors:
         failed = [answer for answer in each.answers if answer.error is not None]
@@ -356,6 +365,17 @@ def _named(name: str) -> Iterator[None]:
         raise
 
 
+def _prices(who: Sequence[Entrant], answers: Sequence[Sequence[Answered]]) -> tuple[RateCard, ...]:
+    """The rate cards that costs were computed by, each once."""
+    cards = {
+        (card.service, card.model, card.above): card
+        for entrant, given in zip(who, answers, strict=True)
+        for answer in given
+        if (card := entrant.card(answer.usage)) is not None
+    }
+    return tuple(cards.values())
+
+
 def _versions() -> dict[str, str]:
     found = {"adaptkit": __version__}
     for name in _PACKAGES:
@@ -366,5 +386,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _say_nothing(event: Event) -> None:
+def say_nothing(event: Event) -> None:
+    """What is told of progress where nobody listens."""
     del event

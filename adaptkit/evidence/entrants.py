@@ -6,6 +6,7 @@ switched off, how its training went) is asked for once a model, and is left out 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from adaptkit.estimate import estimate
 from adaptkit.evidence.results import Rung
 from adaptkit.journal import Journal, Run, Stage
 from adaptkit.model import Model
-from adaptkit.prices import Prices
+from adaptkit.prices import Prices, RateCard
 from adaptkit.registry import nearest
 from adaptkit.state import JobState
 from adaptkit.steps import Clock
@@ -119,19 +120,31 @@ class Entrant:
         named = self._settings.get("model")
         return None if named in (None, "unknown") or self.run is None else str(named)
 
+    def card(self, usage: Usage) -> RateCard | None:
+        """The prices that hold for an answer, where they are known."""
+        return self._prices.chat(*self._service, usage.input_tokens) if self._is_priced else None
+
     def usd(self, usage: Usage) -> float | None:
         """What an answer cost: by the table of prices, else nothing on this machine, else nobody knows."""
+        card = self.card(usage)
+        if card is not None:
+            return card.usd(usage)
+        return None if self.adapter.destinations else 0.0
+
+    @cached_property
+    def _is_priced(self) -> bool:
+        return self._prices.chat(*self._service, sys.maxsize) is not None
+
+    @cached_property
+    def _service(self) -> tuple[str, str]:
+        """Whose model answers, and its name there, as the table of prices has them."""
         from adaptkit.backends.services.vendors import split_model  # noqa: PLC0415 - names of services only
 
         vendor, name = split_model(self.prompt.model) if self.prompt is not None else (None, self.model.id)
-        service = self.model.ref.backend if vendor is None else vendor.name
-        card = self._prices.chat(service, name, usage.input_tokens)
-        if card is not None:
-            return card.usd(usage)
-        return None if self.adapter.destinations or vendor is not None else 0.0
+        return (self.model.ref.backend, self.model.id) if vendor is None else (vendor.name, name)
 
-    def training_usd(self, training: Dataset | None) -> float | None:
-        """What making it cost, by the table of prices; ``None`` where neither that nor its data is known."""
+    def training_usd(self, learned: Sequence[Dataset]) -> float | None:
+        """What making it cost, by the table of prices; ``None`` unless both that and its data are known."""
         if self.run is None:
             return 0.0 if self.rung == "none" else None
         spent = [row["usd"] for row in self._figures if "usd" in row]  # a search says what it has spent
@@ -143,7 +156,8 @@ class Entrant:
         price = self._prices.training(names, str(settings.get("model") or ""), method, settings.get("weights"))
         if price is not None and not price.usd:
             return 0.0
-        if price is None or training is None or training.fingerprint != self.run.fingerprint:
+        training = next((data for data in learned if data.fingerprint == self.run.fingerprint), None)
+        if price is None or training is None:
             return None
         with suppress(AdaptkitError):
             return estimate(self.adapter.prepare(training), training, self._prices).usd
@@ -217,15 +231,21 @@ def entrants(bench: Bench, models: Models) -> list[Entrant]:
     return found
 
 
-def run_of(bench: Bench, ref: ModelRef) -> Run | None:
-    """The run that made a model, if the journal knows it."""
-    runs = [run for run in bench.journal.runs() if _made_one(run) and run.backend == ref.backend]
+def run_of(ref: ModelRef, journal: Journal, retrieve: Callable[[Run], str]) -> Run | None:
+    """The run that made a model, if the journal knows it.
+
+    Args:
+        ref: The model.
+        journal: Where to look.
+        retrieve: Asks for the model of a run, where the id of the model does not say which made it.
+    """
+    runs = [run for run in journal.runs() if _made_one(run) and run.backend == ref.backend]
     for run in runs:
         if run.job_id is not None and run.job_id in ref.id:
             return run
     for run in [run for run in runs if ref.target in (None, run.target)][:_LOOKED_AT]:
         with suppress(AdaptkitError):
-            if bench.state_of(run).retrieve() == ref.id:
+            if retrieve(run) == ref.id:
                 return run
     return None
 
@@ -241,7 +261,9 @@ def _entrant(bench: Bench, name: str | None, what: str | ModelRef | Model) -> En
 
 def _any_run(bench: Bench, ref: ModelRef) -> Run | None:
     """Open models as they are were made by no run, so none is looked for."""
-    return None if ref.id.startswith("builtin:") else run_of(bench, ref)
+    if ref.id.startswith("builtin:"):
+        return None
+    return run_of(ref, bench.journal, lambda run: bench.state_of(run).retrieve())
 
 
 def _reference(bench: Bench, what: str | ModelRef) -> ModelRef:

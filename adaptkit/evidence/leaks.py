@@ -121,10 +121,10 @@ class Leaks:
                     yield number, share
 
 
-def refuse(bench: Bench, who: Sequence[Entrant], held_out: Dataset, training: Dataset | None) -> list[str]:
+def refuse(bench: Bench, who: Sequence[Entrant], held_out: Dataset, learned: Sequence[Dataset]) -> list[str]:
     """Look for leaks into every competitor; nobody is asked while there are any.
 
-    Looked at are ``training``, the copies of training data that local jobs keep in the home folder, and the examples
+    Looked at are ``learned``, the copies of training data that local jobs keep in the home folder, and the examples
     within the files of prompt models. Nothing of it is kept.
 
     Returns:
@@ -137,9 +137,9 @@ def refuse(bench: Bench, who: Sequence[Entrant], held_out: Dataset, training: Da
     leaks = Leaks(held_out)
     seen: set[str] = set()
     blind = []
-    if training is not None:
-        seen.add(training.fingerprint)
-        _look(leaks, training, "the training data", found)
+    for data in learned:
+        seen.add(data.fingerprint)
+        _look(leaks, data, "the training data", found)
     for entrant in who:
         if entrant.prompt is not None:
             for number, turns in enumerate(_examples(entrant), 1):
@@ -154,7 +154,7 @@ def refuse(bench: Bench, who: Sequence[Entrant], held_out: Dataset, training: Da
             blind.append(entrant.name)
     if found:
         raise _error(held_out, found)
-    return [_blindness(blind, training)] if blind else []
+    return [_blindness(blind, learned)] if blind else []
 
 
 def without_leaks(held_out: Dataset, training: Dataset) -> Dataset:
@@ -200,8 +200,8 @@ def _examples(entrant: Entrant) -> Iterator[tuple[Message, ...]]:
             yield tuple(Examples((conversation,)).messages())
 
 
-def _blindness(names: Sequence[str], training: Dataset | None) -> str:
-    if training is None:
+def _blindness(names: Sequence[str], learned: Sequence[Dataset]) -> str:
+    if not learned:
         note = f"what {', '.join(names)} learned from is not known here, so leaks were not looked for: give training="
     else:
         note = f"{', '.join(names)} learned from other data than was given as training: leaks in it were not looked for"

@@ -14,6 +14,7 @@ import msgspec
 
 from adaptkit.durable import replace_file
 from adaptkit.errors import ArtifactError
+from adaptkit.prices import RateCard
 from adaptkit.types import Usage
 
 __all__ = ["Answered", "Comparison", "Competitor", "Difference", "Interval", "Question", "Rung"]
@@ -142,6 +143,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         versions: Of adaptkit and what computed this, by package.
         profile: Statistics of the data, as `Dataset.check` gives them, plain.
         warnings: What should be known before this is believed, one sentence each.
+        prices: The dated prices that costs were computed by.
     """
 
     v: Literal[1] = 1
@@ -156,6 +158,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     versions: Mapping[str, str] = {}
     profile: Mapping[str, Any] = {}
     warnings: tuple[str, ...] = ()
+    prices: tuple[RateCard, ...] = ()
 
     def __str__(self) -> str:
         from adaptkit.evidence.table import table  # noqa: PLC0415 - which shows these values

@@ -123,7 +123,8 @@ def compare(
     sets = [held]
     if general is not None:
         sets.append(HeldOut.read("general", general, general_metric or metric, None))
-    notes = [*leaks.refuse(bench, who, held.data, learned), *_announce(bench, sets, who, repeats, tell)]
+    notes = [each.note for each in who if each.note is not None]
+    notes += [*leaks.refuse(bench, who, held.data, learned), *_announce(bench, sets, who, repeats, tell)]
     asking = _Comparing(bench, who, repeats, options, timed, concurrency, seed, tell)
     found = asking.on(held, learned)
     guard = asking.on(sets[1], learned) if general is not None else None

@@ -19,7 +19,7 @@ import msgspec
 from adaptkit.adapter import Adapter, SupportsEvents
 from adaptkit.answers import Answers
 from adaptkit.data import Dataset
-from adaptkit.errors import AdaptkitError, ConfigError
+from adaptkit.errors import AdaptkitError, ConfigError, NotFoundError
 from adaptkit.estimate import estimate
 from adaptkit.evidence.results import Rung
 from adaptkit.journal import Journal, Run, Stage
@@ -71,12 +71,14 @@ class Entrant:
         model: Its handle.
         run: The run that made it, ``None`` where the journal knows none.
         bench: Who knows more.
+        note: What should be known of the choice.
     """
 
     name: str
     model: Model
     run: Run | None
     bench: Bench = field(repr=False)
+    note: str | None = None
 
     @cached_property
     def adapter(self) -> Adapter[Any]:
@@ -252,8 +254,8 @@ def run_of(ref: ModelRef, journal: Journal, retrieve: Callable[[Run], str]) -> R
 
 def _entrant(bench: Bench, name: str | None, what: str | ModelRef | Model) -> Entrant:
     if isinstance(what, str) and what in bench.targets:
-        run, ref = _latest(bench, what)
-        return Entrant(name or what, bench.model_of(ref), run, bench)
+        run, ref, note = _latest(bench, what)
+        return Entrant(name or what, bench.model_of(ref), run, bench, note)
     model = what if isinstance(what, Model) else bench.model_of(_reference(bench, what))
     ref = model.ref
     return Entrant(name or _short(ref), model, _any_run(bench, ref), bench)
@@ -296,17 +298,21 @@ def _model_of_job(bench: Bench, ref: JobRef) -> ModelRef:
     return ModelRef(backend=ref.backend, id=state.retrieve(), target=run.target)
 
 
-def _latest(bench: Bench, target: str) -> tuple[Run, ModelRef]:
+def _latest(bench: Bench, target: str) -> tuple[Run, ModelRef, str | None]:
     """The model of the latest job of a target that succeeded; those under way are asked how they stand."""
     runs = [run for run in bench.journal.runs() if run.target == target]
+    note = None
     for run in runs:
         if run.stage is not Stage.ACCEPTED:
             continue
         state = bench.state_of(run)
-        state.refresh()
+        with suppress(NotFoundError):  # a job that is gone has no model
+            state.refresh()
         if state.snapshot.status is Status.SUCCEEDED:
             ref = ModelRef(backend=run.backend, id=state.retrieve(), target=target)
-            return run, ref
+            return run, ref, note
+        if not state.snapshot.status.is_terminal:
+            note = f"{target}: a newer job, {run.job_id}, is {state.snapshot.status}; an older one's model was compared"
     if not runs:
         raise ConfigError(
             f"target {target!r} has no model to compare: nothing was submitted yet. client.submit({target!r}, data), "

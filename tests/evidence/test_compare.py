@@ -114,6 +114,18 @@ def test_a_job_that_has_ended_since_is_found(service, clock, tmp_path):
         assert client.compare(["late"], echoes(3)).competitors[0].score.value == 1.0
 
 
+def test_a_job_under_way_is_not_waited_for_and_said(service, clock, tmp_path):
+    targets = {"t": ScriptedConfig(service=service.name, reply="{text}")}
+    with Client(targets=targets, home=tmp_path, clock=clock) as client:
+        older = client.submit("t", training()).result()
+    targets = {"t": ScriptedConfig(service=service.name, states=("running",), epochs=2)}
+    with Client(targets=targets, home=tmp_path, clock=clock) as client:
+        newer = client.submit("t", training())
+        found = client.compare(["t"], echoes(3))
+        assert found.competitors[0].ref == str(older.ref)
+        assert any(f"t: a newer job, {newer.id}, is running" in note for note in found.warnings)
+
+
 @pytest.mark.parametrize(
     ("models", "complaint"),
     [

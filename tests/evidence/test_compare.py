@@ -101,6 +101,40 @@ def test_what_is_known_of_how_a_model_was_made(client, service):
     assert (again.rung, again.losses) == (echo.rung, echo.losses), "the run is found by the model too"
 
 
+def test_what_answers_cost_by_a_table(client, service, tmp_path):
+    plain = client.compare(["echo", "mute"], echoes(10))
+    assert [each.usd for each in plain.competitors] == [0.0, 0.0], "nothing leaves this machine"
+    assert plain.prices == ()
+    model = ModelRef.parse(plain.competitors[0].ref).id
+    (tmp_path / "prices.toml").write_text(
+        f'[[chat]]\nservice = "scripted"\nmodel = "{model}"\ninput = 1.0\noutput = 5.0\n'
+        'date = 2026-11-20\nsource = "a letter"\n'
+        '[[price]]\nwhat = "training"\nbackend = "scripted"\nusd = 1000.0\ndate = 2026-11-20\nsource = "a letter"\n'
+    )
+    with Client(targets=dict(client.targets), home=client.home, prices=tmp_path / "prices.toml") as other:
+        found = other.compare(["echo", "mute"], echoes(10), training=training())
+        blind = other.compare(["echo"], echoes(10))
+    echo, mute = found.competitors
+    assert echo.answers[0].usd == pytest.approx((8 * 1 + 8 * 5) / 1e6)
+    assert echo.usd == pytest.approx(480 / 1e6)
+    assert mute.usd == 0.0
+    assert [(card.model, card.source) for card in found.prices] == [(model, "a letter")]
+    assert echo.training_usd == pytest.approx(other.estimate("echo", training()).usd)
+    assert echo.training_usd > 0
+    assert blind.competitors[0].training_usd is None, "nobody knows how many tokens it learned from"
+
+
+def test_who_sends_to_others_without_a_price_costs_nobody_knows_what(service, clock, tmp_path):
+    config = ScriptedConfig(
+        service=service.name, reply="{text}", hosts=("api.example.com",), shutdown_date="2027-01-06"
+    )
+    with Client(targets={"t": config}, home=tmp_path, clock=clock) as client:
+        client.submit("t", training()).result()
+        (found,) = client.compare(["t"], echoes(4)).competitors
+        assert found.usd is None
+        assert found.shutdown == "2027-01-06"
+
+
 def test_the_latest_model_of_a_target_is_meant(client):
     first = client.compare(["echo"], echoes(3)).competitors[0].ref
     newer = client.submit("echo", Dataset.of([row("other", "data")])).result()

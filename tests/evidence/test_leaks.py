@@ -103,7 +103,13 @@ def test_within_a_document_however_long():
 
 
 def test_what_all_questions_have_in_common_does_not_count():
-    frame = "Classify the ticket below as one of refund, delivery, account or other, and answer with that word alone. "
+    frame = (
+        "Classify the ticket below as one of refund, delivery, account or other, and answer with that word alone. A "
+        "refund is about money that the customer wants back; a delivery is about a parcel that is on its way or lost; "
+        "an account is about signing in, passwords and addresses. If a ticket is about two of them, name the one that "
+        "the customer speaks of first; if it is about none, or if you cannot tell, answer with other, and never with "
+        "more than one word, a full stop or an explanation."
+    )
     held = Dataset.of([row(f"{frame} Ticket: {sentence(n)}", "x") for n in range(40)])
     other = Dataset.of([row(f"{frame} Ticket: {sentence(n)}", "x") for n in range(100, 160)])
     assert found(held, other) == {}

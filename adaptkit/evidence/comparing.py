@@ -198,7 +198,7 @@ class _Comparing:
             ref=str(entrant.model.ref),
             rung=entrant.rung,
             base=entrant.base,
-            score=statistics.mean_interval(_per_question(answers), held.groups, seed=self.seed),
+            score=statistics.mean_interval(_per_question(answers), held.groups),
             measures=set_measures(held.metric, expected, [answer.text or "" for answer in answers]),
             answers=answers,
             seconds=_percentiles([answer.seconds for answer in answers]),

@@ -25,10 +25,11 @@ from adaptkit.evidence import leaks, statistics
 from adaptkit.evidence.entrants import Bench, Entrant, Models, entrants
 from adaptkit.evidence.guard import forgotten
 from adaptkit.evidence.latency import timed
+from adaptkit.evidence.measures import set_measures
 from adaptkit.evidence.questions import Asked, questions_of
 from adaptkit.evidence.results import Answered, Comparison, Competitor, Difference, Question
 from adaptkit.mapping import HOPELESS, Answer, ask_all
-from adaptkit.metrics import Metric, Verdict, metric_named, set_measures
+from adaptkit.metrics import Metric, Verdict, metric_named
 from adaptkit.prices import RateCard
 from adaptkit.types import Event, Usage
 

@@ -52,7 +52,7 @@ def mean_interval(
     values = _checked(scores, groups)
     if groups is None and bool(((values == 0) | (values == 1)).all()):
         right = round(float(values.sum()))
-        low, high = wilson(right, len(values), _scipy().norm.isf((1 - level) / 2))
+        low, high = wilson(right, len(values), float(_scipy().norm.isf((1 - level) / 2)))
         return Interval(value=right / len(values), low=low, high=high, level=level, method="Wilson")
     low, high = _score_interval(values, _numbered(groups, len(values)), level, _PRIOR_MEAN)
     return Interval(

@@ -224,7 +224,9 @@ def test_at_the_ends_of_the_scale_an_interval_narrows_with_the_number_of_questio
     most, _, _ = difference([1.0] * (count - 1) + [0.0], zeros)
     assert every.value == every.high == 1.0
     assert 1 - 16 / count < every.low < 1.0
-    assert type(every.low) is type(every.high) is float, "and can be written into a file"
+    wilson = mean_interval([1.0] * (count - 1) + [0.0])
+    for found in (every, most, wilson):
+        assert {type(found.value), type(found.low), type(found.high)} == {float}, "and can be written into a file"
     assert every.low > most.low - 0.2
     graded = mean_interval(ones, list(range(count)))
     assert graded.low == pytest.approx((every.low + 1) / 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 import typer
@@ -16,8 +16,6 @@ from adaptkit.evidence.report import put, write
 from adaptkit.evidence.results import Comparison
 
 __all__ = ["report"]
-
-_Kept = TypeVar("_Kept", Comparison, Recommendation)
 
 
 def report(
@@ -43,8 +41,8 @@ def report(
     written = [path.resolve() for path in (page, markdown) if path]
     if set(given) & set(written) or len(set(written)) < len(written):
         raise ConfigError("the report must not be written over what it is made from, nor two forms of it to one file")
-    found = _read(comparison, Comparison, "comparison")
-    advice = _read(recommendation, Recommendation, "recommendation") if recommendation else None
+    found = Comparison.load(comparison)
+    advice = _recommendation(recommendation) if recommendation else None
     write(found, page, recommendation=advice)
     if markdown:
         put(in_markdown(found, advice), markdown)
@@ -52,10 +50,10 @@ def report(
     session.line({"html": str(page), "markdown": str(markdown) if markdown else None}, "\n".join(made))
 
 
-def _read(path: Path, kind: type[_Kept], what: str) -> _Kept:
+def _recommendation(path: Path) -> Recommendation:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(path.read_bytes(), type=Recommendation)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise ArtifactError(f"{path} is no {what} that this adaptkit can read: {error}") from None
+        raise ArtifactError(f"{path} is no recommendation: {error}. adaptkit recommend --json writes one") from None

@@ -427,6 +427,13 @@ def test_what_is_quoted_reads_as_it_was_written():
     assert "49" not in re.findall(r"\{\{.*?\}\}", page)
 
 
+def test_names_in_plots_are_names_and_no_formula():
+    names = ["$x^2$", "a_$b_", "\\alpha", "<b>&amp;", "日本語", "שלום"]
+    page = html(comparison(*(competitor(name, [1, 0], usd=0.1 * at) for at, name in enumerate(names, 1))))
+    for name in names:
+        assert page.count(f">{entities.escape(name, quote=False)}</text>") == 4, name
+
+
 def test_markdown_of_hostile_text_is_read_as_text():
     markdown_it = pytest.importorskip("markdown_it")
     parser = markdown_it.MarkdownIt("commonmark", {"html": True}).enable("table")

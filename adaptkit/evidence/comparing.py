@@ -26,6 +26,7 @@ from adaptkit.evidence import leaks, statistics
 from adaptkit.evidence.entrants import Bench, Entrant, Models, entrants
 from adaptkit.evidence.guard import forgotten
 from adaptkit.evidence.latency import timed
+from adaptkit.evidence.likelihood import likelihood_measures
 from adaptkit.evidence.measures import set_measures
 from adaptkit.evidence.questions import Asked, questions_of
 from adaptkit.evidence.results import Answered, Comparison, Competitor, Difference, Question
@@ -208,13 +209,15 @@ class _Comparing:
     ) -> Competitor:
         costs = [answer.usd for answer in answers if answer.error is None]
         expected = [held.questions[answer.question].expected for answer in answers]
+        measures = set_measures(held.metric, expected, [answer.text or "" for answer in answers])
+        measures |= likelihood_measures(entrant.model, held.asked, held.questions, self.bench.answers)
         return Competitor(
             name=entrant.name,
             ref=str(entrant.model.ref),
             rung=entrant.rung,
             base=entrant.base,
             score=statistics.mean_interval(_per_question(answers), held.groups),
-            measures=set_measures(held.metric, expected, [answer.text or "" for answer in answers]),
+            measures=measures,
             answers=answers,
             seconds=_percentiles([answer.seconds for answer in answers]),
             first_token_seconds=_percentiles([answer.first_token_seconds for answer in answers]),

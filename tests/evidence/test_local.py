@@ -37,6 +37,20 @@ def test_three_rungs(ladder):
     assert all(each.usage.output_tokens for each in found.competitors)
 
 
+def test_how_likely_the_right_answers_are(ladder, monkeypatch):
+    client, found, _, held_out = ladder
+    base, shots, _, small = found.competitors
+    assert {"accuracy", "macro_f1", "perplexity", "bits_per_character"} <= small.measures.keys()
+    assert 1 <= small.measures["perplexity"] < base.measures["perplexity"]
+    assert "perplexity" not in shots.measures, "a prompt's backend does not tell"
+    record = next(iter(held_out))
+    alone = client.model(small.ref).likelihood([record.messages])[0]
+    assert alone.perplexity < base.measures["perplexity"]
+    monkeypatch.setattr(type(client.model(small.ref)), "likelihood", lambda *_: pytest.fail("asked again"))
+    again = client.compare(["small"], held_out)
+    assert again.competitors[0].measures == small.measures
+
+
 def test_how_long_a_user_waits(ladder):
     client, found, _, held_out = ladder
     for each in found.competitors:

@@ -317,6 +317,17 @@ def test_regressions_and_gains_are_those_of_the_mean_over_repeats():
     assert plain(many.lead).endswith("worse on 30 of 30 questions; the 10 largest are shown.")
 
 
+def test_questions_without_an_answer_are_counted():
+    failing = msgspec.structs.replace(
+        competitor("a", [0, 1]),
+        answers=(Answered(question=0, error="timed out"), Answered(question=1, text="x", score=1)),
+    )
+    page = Seen(html(comparison(failing, competitor("b", [1, 1])))).text
+    assert "without an answer" in page
+    assert "1 of 2" in page
+    assert "without an answer" not in Seen(html(comparison(competitor("b", [1, 1])))).text
+
+
 def test_labels_are_few_short_and_come_more_than_once():
     several = comparison(competitor("a", [1] * 6), expected=["b", "b", "b", "a", "a", "c"])
     assert labels(several) == ["b", "a", "c"]

@@ -33,7 +33,7 @@ def likelihood_measures(
         (*turns, Message(role="assistant", content=question.expected.strip()))
         for turns, question in zip(asked, questions, strict=True)
     ]
-    what = ("likelihood", model.ref.backend, model.id, model.account, answered)
+    what = ("likelihood", model.ref.backend, model.id, model.account, model.version(), answered)
     key = hashlib.sha256(msgspec.json.encode(what, order="deterministic")).digest()
     kept = answers.get(key)
     if kept is not None:

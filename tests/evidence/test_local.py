@@ -1,8 +1,11 @@
 """The ladder on this machine: the base as it is, with examples in front of the question, and with a LoRA."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from adaptkit import Client, DataError, Dataset, builtin
+from adaptkit import Client, DataError, Dataset, ModelRef, builtin
 
 pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore::adaptkit.AdaptkitWarning")
@@ -76,3 +79,19 @@ def test_the_card(ladder):
     assert read.data.eval_results[0].metric_value == pytest.approx(found.competitors[-1].score.value)
     assert train.fingerprint in read.content
     assert str(client.home) not in read.content
+
+
+def test_a_prompt_that_was_edited_is_another_model(ladder):
+    client, found, _, _ = ladder
+    path = Path(ModelRef.parse(found.competitors[1].ref).id)
+    before = path.read_bytes()
+    list(client.map(found.competitors[1].ref, ["Where is my invoice?"]))
+    assert next(client.map(found.competitors[1].ref, ["Where is my invoice?"])).reused
+    value = json.loads(before)
+    value["segments"].insert(0, {"kind": "instructions", "text": "Answer in one word."})
+    path.write_text(json.dumps(value))
+    try:
+        assert not next(client.map(found.competitors[1].ref, ["Where is my invoice?"])).reused
+    finally:
+        path.write_bytes(before)
+    assert next(client.map(found.competitors[1].ref, ["Where is my invoice?"])).reused

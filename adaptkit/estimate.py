@@ -11,7 +11,6 @@ import msgspec
 
 from adaptkit.adapter import BackendConfig, Plan
 from adaptkit.data import Dataset
-from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError
 from adaptkit.prices import Price, Prices
 
 __all__ = ["Estimate", "estimate", "hosting_price"]
@@ -96,18 +95,10 @@ def _names(config: BackendConfig) -> list[str]:
 
 def _count(model: str, data: Dataset) -> int | None:
     """Tokens of the data by the model's own tokenizer, if it is on this machine."""
-    from adaptkit.backends.base_model import local_folder  # noqa: PLC0415 - reads the hub's cache, where it is installed
+    from adaptkit.backends.chat_tokenizer import tokenizer_here  # noqa: PLC0415 - an extra
 
-    try:
-        folder = local_folder(model)
-        if folder is None:
-            return None
-        from adaptkit.backends.chat_tokenizer import ChatTokenizer  # noqa: PLC0415 - an extra
-
-        tokenizer = ChatTokenizer(folder)
-    except (ConfigError, MissingDependencyError, ArtifactError, ImportError):
-        return None  # a host's own name for a model, or nothing to count with
-    return sum(tokenizer.count(record) for record in data)
+    tokenizer = tokenizer_here(model)
+    return None if tokenizer is None else sum(tokenizer.count(record) for record in data)
 
 
 def _basis(price: Price | None, per: str) -> str:

@@ -136,7 +136,7 @@ LANGUAGES = (
             ),
         },
         {
-            "delivery": ("J'attends toujours le colis de la commande {number}.", "La livraison n'est pas encore venue."),
+            "delivery": ("J'attends toujours le colis de la commande {number}.", "La livraison n'est pas encore là."),
             "login": ("Merci de réinitialiser le mot de passe de mon compte.", "La connexion à mon compte échoue."),
             "hours": (
                 "Merci de m'indiquer les horaires du magasin.",

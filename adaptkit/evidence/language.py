@@ -19,7 +19,7 @@ from adaptkit.backends.chat_tokenizer import tokenizer_here
 from adaptkit.data import CompletionRecord, Record, TextRecord
 from adaptkit.data.records import turns_of
 
-__all__ = ["ENGLISH", "Density", "LanguageFit", "ScriptFit", "language_fit", "script_of"]
+__all__ = ["ENGLISH", "Density", "LanguageFit", "ScriptFit", "language_fit", "script_of", "texts"]
 
 #: Neutral English to count against: letters, an order, directions, some news. Written for this; about as many words
 #: as tell a tokenizer's rate within a few per cent.
@@ -138,7 +138,7 @@ def sample(data: Iterable[Record]) -> str:
     """The first `SAMPLE` characters of what the records say."""
     parts, left = [], SAMPLE
     for record in data:
-        for text in _texts(record):
+        for text in texts(record):
             parts.append(text[:left])
             left -= len(text)
             if left <= 0:
@@ -156,7 +156,8 @@ def script_of(character: str) -> str | None:
     return None if first in ("", "COMBINING", "MODIFIER", "MASCULINE", "FEMININE", "MATHEMATICAL") else first
 
 
-def _texts(record: Record) -> Iterator[str]:
+def texts(record: Record) -> Iterator[str]:
+    """What a record says, piece by piece."""
     if isinstance(record, CompletionRecord):
         yield record.prompt
         yield record.completion
@@ -183,7 +184,7 @@ class _Counter:
         return self._pieces[token]
 
     def is_unknown(self, token: int) -> bool:
-        return token == self._tokenizer.unk_token_id
+        return bool(token == self._tokenizer.unk_token_id)
 
     def has(self, character: str) -> bool:
         return not any(self.is_unknown(token) or self.is_piece(token) for token in self.ids(character))

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
@@ -26,6 +26,7 @@ from adaptkit.estimate import Estimate
 from adaptkit.job import Job
 from adaptkit.journal import Run, Upload
 from adaptkit.mapping import Answer
+from adaptkit.metrics import Metric
 from adaptkit.model import Conversation, Model
 from adaptkit.steps import Clock
 from adaptkit.types import (
@@ -40,6 +41,11 @@ from adaptkit.types import (
     Snapshot,
     Status,
 )
+
+if TYPE_CHECKING:
+    from adaptkit.evidence.entrants import Models
+    from adaptkit.evidence.learning_curve import LearningCurve
+    from adaptkit.evidence.results import Comparison
 
 __all__ = ["AsyncClient", "AsyncDeployment", "AsyncJob", "AsyncModel"]
 
@@ -56,6 +62,17 @@ _asked: RunVar[CapacityLimiter] = RunVar("adaptkit_asked")
 
 async def _call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     return await to_thread.run_sync(partial(function, *args, **kwargs))
+
+
+def _plain(models: Any) -> Any:
+    """Models to compare, with the blocking handle of each that has an awaiting one."""
+    if isinstance(models, Mapping):
+        return {name: _plain_one(each) for name, each in models.items()}
+    return [_plain_one(each) for each in models] if isinstance(models, list | tuple) else models
+
+
+def _plain_one(model: Any) -> Any:
+    return model._model if isinstance(model, AsyncModel) else model
 
 
 async def _ask(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -149,6 +166,70 @@ class AsyncClient:
                 yield answer
         finally:
             answers.close()
+
+    async def compare(
+        self,
+        models: Models | Sequence[AsyncModel] | Mapping[str, AsyncModel],
+        held_out: Dataset,
+        *,
+        metric: str | Metric = "exact_match",
+        general: Dataset | None = None,
+        general_metric: str | Metric | None = None,
+        training: Dataset | Sequence[Dataset] = (),
+        group: str | None = None,
+        repeats: int = 1,
+        options: ChatOptions | None = None,
+        timed: int | None = None,
+        concurrency: int = 8,
+        progress: Callable[[Event], None] | None = None,
+        seed: int = 0,
+    ) -> Comparison:
+        """As `Client.compare`, in a thread of its own, where ``progress`` is called too."""
+        return await _call(
+            self._client.compare,
+            _plain(models),
+            held_out,
+            metric=metric,
+            general=general,
+            general_metric=general_metric,
+            training=training,
+            group=group,
+            repeats=repeats,
+            options=options,
+            timed=timed,
+            concurrency=concurrency,
+            progress=progress,
+            seed=seed,
+        )
+
+    async def learning_curve(
+        self,
+        target: str,
+        data: Dataset,
+        held_out: Dataset,
+        *,
+        shares: Sequence[float] = (0.1, 0.3, 1.0),
+        metric: str | Metric = "exact_match",
+        group: str | None = None,
+        budget: float | None = None,
+        concurrency: int = 8,
+        progress: Callable[[Event], None] | None = None,
+        seed: int = 0,
+    ) -> LearningCurve:
+        """As `Client.learning_curve`, in a thread of its own, where ``progress`` is called too."""
+        return await _call(
+            self._client.learning_curve,
+            target,
+            data,
+            held_out,
+            shares=shares,
+            metric=metric,
+            group=group,
+            budget=budget,
+            concurrency=concurrency,
+            progress=progress,
+            seed=seed,
+        )
 
     async def deployment(self, ref: str | DeploymentRef) -> AsyncDeployment:
         """As `Client.deployment`."""
@@ -356,6 +437,10 @@ class AsyncModel:
         """As `Model.deploy`, for ``async with await model.deploy(confirm_spend=True)``."""
         state = await steps.arun(self._model._deploy(confirm_spend=confirm_spend), self._model._clock)
         return AsyncDeployment(Deployment(state, timeout))
+
+    async def card(self, comparison: Comparison | None = None) -> str:
+        """As `Model.card`."""
+        return await _call(self._model.card, comparison)
 
     async def shutdown_date(self) -> date | None:
         """As `Model.shutdown_date`."""

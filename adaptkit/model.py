@@ -33,6 +33,7 @@ from adaptkit.types import Message, ModelRef, Reply
 
 if TYPE_CHECKING:
     from adaptkit.deployment import Deployment
+    from adaptkit.evidence.results import Comparison
 
 __all__ = ["Conversation", "Model", "messages_of"]
 
@@ -184,6 +185,22 @@ class Model:
         from adaptkit.deployment import Deployment  # noqa: PLC0415 - which answers through a model
 
         return Deployment(steps.run(self._deploy(confirm_spend=confirm_spend), self._clock), timeout)
+
+    def card(self, comparison: Comparison | None = None) -> str:
+        """A model card in Hugging Face's form: what it was made from and how, and what was measured.
+
+        Args:
+            comparison: One in which this model took part; its figures go into the card.
+
+        Returns:
+            Markdown with YAML in front; nothing of the data, and no path of this machine.
+
+        Raises:
+            ConfigError: the model did not take part in the comparison.
+        """
+        from adaptkit.evidence.card import card  # noqa: PLC0415 - for those who write one
+
+        return card(self.ref, self._adapter, self._journal(), comparison)
 
     def shutdown_date(self) -> date | None:
         """The day from which the model no longer answers, ``None`` if none is set or the backend tells none.

@@ -14,6 +14,7 @@ from adaptkit.cli import doctor as examination
 from adaptkit.cli import show
 from adaptkit.cli.arguments import Data, ModelText, Ref, Seconds, Target
 from adaptkit.cli.chat import one_answer, talk
+from adaptkit.cli.compare import compare
 from adaptkit.cli.exits import MEANING, Exit
 from adaptkit.cli.follow import documents, follow, screen
 from adaptkit.cli.hosts import hosts
@@ -223,6 +224,7 @@ def export(
     session.line({"format": format, "path": str(written)}, written)
 
 
+verb(app)(compare)
 app.add_typer(hosts)
 
 

@@ -39,6 +39,7 @@ VERBS = (
     "deployments",
     "uploads",
     "import",
+    "compare",
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,6 +20,9 @@ from adaptkit.evidence.results import Comparison, Competitor, Interval, Rung
 from adaptkit.evidence.rules import Fact
 from adaptkit.http import Egress
 from adaptkit.prices import Prices
+
+if TYPE_CHECKING:
+    from adaptkit.evidence.learning_curve import LearningCurve
 
 __all__ = ["NAMES", "Candidate", "Constraints", "Situation", "facts_of", "gain"]
 
@@ -70,18 +73,19 @@ class Candidate:
     Attributes:
         name: A target's, or a model's.
         model: The model.
-        adapter: The target's; ``None`` for a model that no target names.
+        adapter: The target's; ``None`` for a model that no target names, and where data may not go.
+        barred: Whether data may not go there.
     """
 
     name: str
     model: str
     adapter: Adapter[Any] | None = None
+    barred: bool = False
 
     @property
     def tokenizer(self) -> str:
         """What tells its tokenizer."""
-        named = getattr(self.adapter.config, "tokenizer", None) if self.adapter else None
-        return str(named or self.model)
+        return str(self._setting("tokenizer") or self.model)
 
     @property
     def is_local(self) -> bool:
@@ -91,9 +95,10 @@ class Candidate:
     @property
     def trains(self) -> bool:
         """Whether it is fine-tuned: neither prompted nor trained from base weights on."""
-        if self.adapter is None or self.adapter.backend == "prompt":
-            return False
-        return getattr(self.adapter.config, "weights", None) != "full"
+        return self.adapter is not None and self.adapter.backend != "prompt" and self._setting("weights") != "full"
+
+    def _setting(self, name: str) -> object:
+        return getattr(self.adapter.config, name, None) if self.adapter else None
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,7 @@ class Situation:
         constraints: What else is given.
         candidates: Models that may be used.
         comparison: What was measured.
+        curve: What more data brought.
         egress: Where data may go.
         prices: The table of prices.
         today: The day.
@@ -118,6 +124,7 @@ class Situation:
     constraints: Constraints
     candidates: Sequence[Candidate]
     comparison: Comparison | None
+    curve: LearningCurve | None
     egress: Egress
     prices: Prices
     today: date
@@ -135,9 +142,13 @@ def facts_of(situation: Situation) -> dict[str, Fact]:
     found |= _of_data(situation.data)
     if situation.candidates:
         found["local_candidates"] = _yes(any(each.is_local for each in situation.candidates))
+        found["barred"] = ", ".join(each.name for each in situation.candidates if each.barred) or None
     found |= _of_language(language_fit(situation.data, [each.tokenizer for each in situation.candidates]))
     if situation.comparison is not None:
         found |= _of_comparison(situation.comparison, situation.goal, situation.data)
+    if situation.curve is not None:
+        doubled = situation.curve.per_doubling
+        found |= {"curve": situation.curve.verdict.replace(" ", "_"), "doubling": doubled.value}
     found |= _of_prices(situation)
     found |= _of_dates(situation)
     return {name: found.get(name) for name in NAMES}
@@ -298,7 +309,7 @@ def _yes(so: bool) -> Fact:
 
 #: Every fact that a rule may name.
 NAMES: Sequence[str] = (
-    *("goal", "budget", "calls_per_month", "seconds_allowed", "egress", "local_candidates"),
+    *("goal", "budget", "calls_per_month", "seconds_allowed", "egress", "local_candidates", "barred"),
     *("rows", "kind", "tokens"),
     *("language_ratio", "language_unit", "language_candidate", "script_missing", "missing_scripts", "uncounted"),
     *("questions", "detectable"),
@@ -306,7 +317,7 @@ NAMES: Sequence[str] = (
     *("prompt", "prompt_low", "prompt_meets_goal", "prompt_better", "prompt_gain_low", "prompt_seconds"),
     *("fine_tune", "fine_tune_low", "fine_tune_meets_goal", "fine_tune_better", "fine_tune_gain_low"),
     *("train", "train_low", "train_meets_goal", "train_better", "train_gain_low"),
-    *("failures", "wrong_format", "missing_facts", "wrong_skill", "forgets", "forgotten"),
+    *("failures", "wrong_format", "missing_facts", "wrong_skill", "forgets", "forgotten", "curve", "doubling"),
     *("fine_tune_usd", "fine_tune_price", "hosting_price", "prompted_price", "break_even_calls"),
     *("retires", "retires_in_days"),
 )

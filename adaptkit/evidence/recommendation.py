@@ -55,6 +55,11 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         lines = [f"{self.verdict}: {self.headline}"]
         lines += [f"- {reason.fact} ({reason.source})" for reason in self.reasons]
+        if self.expected is not None:
+            gain = self.expected
+            lines.append(
+                f"expected gain: {100 * gain.value:+.1f} points ({100 * gain.low:.1f} to {100 * gain.high:.1f})"
+            )
         if self.would_change:
             lines += ["what would change this:", *(f"- {change}" for change in self.would_change)]
         return "\n".join(lines)

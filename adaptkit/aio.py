@@ -134,9 +134,9 @@ class AsyncClient:
         """As `Client.plan`."""
         return await _call(self._client.plan, target, data)
 
-    async def estimate(self, target: str, data: Dataset) -> Estimate:
+    async def estimate(self, target: str, data: Dataset, *, measure: bool = False) -> Estimate:
         """As `Client.estimate`."""
-        return await _call(self._client.estimate, target, data)
+        return await _call(self._client.estimate, target, data, measure=measure)
 
     async def submit(self, target: str, data: Dataset, *, fresh: bool = False, budget: float | None = None) -> AsyncJob:
         """As `Client.submit`."""

@@ -130,17 +130,24 @@ class Client:
         """
         return self._target(target).prepare(data)
 
-    def estimate(self, target: str, data: Dataset) -> Estimate:
+    def estimate(self, target: str, data: Dataset, *, measure: bool = False) -> Estimate:
         """What `submit` would cost, by the table of prices; sends and records nothing.
 
         Tokens are counted with the model's own tokenizer where it is on this machine. What is not known is ``None``;
-        keeping the model running is told apart.
+        keeping the model running is told apart. How long a run on this machine takes is known from earlier ones with
+        the same settings.
+
+        Args:
+            target: Name of a target.
+            data: Training examples.
+            measure: Where there was no earlier run on this machine, train on a few rows to learn how fast one goes.
 
         Raises:
             ConfigError: as for `plan`, or the table of prices has mistakes.
             DataError, UnsupportedError, EgressError: as for `plan`.
         """
-        return estimate(self.plan(target, data), data, Prices(self._context.prices))
+        plan, adapter = self.plan(target, data), self._target(target)
+        return estimate(plan, data, Prices(self._context.prices), adapter, measure=measure)
 
     def submit(self, target: str, data: Dataset, *, fresh: bool = False, budget: float | None = None) -> Job:
         """Get or create the job of this target and data; returns once the backend has accepted it.

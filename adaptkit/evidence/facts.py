@@ -259,7 +259,7 @@ def _trainings(situation: Situation) -> Iterator[tuple[float, str]]:
         if not each.trains or each.adapter is None:
             continue
         with suppress(AdaptkitError):  # data that does not fit this one, a package that is missing: no price then
-            known = estimate(each.adapter.prepare(situation.data), situation.data, situation.prices)
+            known = estimate(each.adapter.prepare(situation.data), situation.data, situation.prices, each.adapter)
             if known.usd is not None and known.price is not None:
                 yield known.usd, f"{each.name}: ${known.price.usd:g} ({known.price.source}, {known.price.date})"
 

@@ -18,10 +18,11 @@ from adaptkit.backends.local_jobs.data import copy_of, keep
 from adaptkit.backends.local_model import BATCH
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short, trained_parameters
+from adaptkit.backends.lora.speed import earlier, short_run
 from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError, NotFoundError, UnsupportedError
 from adaptkit.machine import this_machine
-from adaptkit.types import Event, Likelihood, Message, Reply, Snapshot, Status
+from adaptkit.types import Event, Likelihood, Message, Reply, Snapshot, Speed, Status
 
 if TYPE_CHECKING:
     from adaptkit.backends.local_model import LocalModel
@@ -111,6 +112,14 @@ class LoraAdapter(Adapter[LoraConfig]):
         """Nothing: nobody sends a bill for this machine."""
         del plan, uploads
         return 0.0
+
+    def speed(self, plan: Plan[LoraConfig]) -> Speed | None:
+        """How fast earlier runs with these settings went on this machine."""
+        return earlier(self._home, plan.config)
+
+    def measure(self, plan: Plan[LoraConfig], data: Dataset) -> Speed:
+        """A short run in a process of its own, as a job would run; only its speed is kept."""
+        return short_run(self._home, plan.config, data, offline=self._offline or not self.destinations)
 
     def poll(self, job_id: str) -> Snapshot:
         """How the job stands; ``paused`` with ``interrupted`` when its worker is gone before its end."""

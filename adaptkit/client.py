@@ -262,8 +262,9 @@ class Client:
                 or jobs, models, or open models as they are (``builtin:tiny``, a folder); or a mapping of names of your
                 own to any of these.
             held_out: Chats, or prompts with completions, that no model has learned from.
-            metric: What scores an answer: the name of one of `adaptkit.metrics`, or a function of the expected and the
-                given answer.
+            metric: What scores an answer: the name of one of `adaptkit.metrics`, an `adaptkit.evidence.judge.Judge`,
+                or a function of the expected and the given answer; one with a true attribute ``waits`` is called from
+                several threads.
             general: Questions that have nothing to do with the task, to see what was forgotten.
             general_metric: What scores answers to those; ``None`` for ``metric``.
             training: What the models learned from, one or several data sets: leaks are looked for in it. Copies that

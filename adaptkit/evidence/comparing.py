@@ -9,9 +9,10 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -25,10 +26,11 @@ from adaptkit.evidence import leaks, statistics
 from adaptkit.evidence.entrants import Bench, Entrant, Models, entrants
 from adaptkit.evidence.guard import forgotten
 from adaptkit.evidence.latency import timed
+from adaptkit.evidence.measures import set_measures
 from adaptkit.evidence.questions import Asked, questions_of
 from adaptkit.evidence.results import Answered, Comparison, Competitor, Difference, Question
 from adaptkit.mapping import HOPELESS, Answer, ask_all
-from adaptkit.metrics import Metric, Verdict, metric_named, set_measures
+from adaptkit.metrics import Metric, Verdict, metric_named
 from adaptkit.prices import RateCard
 from adaptkit.types import Event, Usage
 
@@ -170,23 +172,36 @@ class _Comparing:
         step = _Steps(self.bench, self.tell, f"{entrant.name} on {held.name} questions", total)
         given: list[list[Answered]] = [[] for _ in held.questions]
         answers, clock = self.bench.answers, self.bench.clock
-        with _named(entrant.name):
-            for repeat in range(self.repeats):
-                replies = ask_all(
-                    entrant.model,
-                    held.asked,
-                    answers,
-                    clock,
-                    options=options,
-                    concurrency=self.concurrency,
-                    fresh=False,
-                    repeat=repeat,
-                )
-                for question, answer in zip(held.questions, replies, strict=True):
-                    given[question.number].append(_answered(question, repeat, answer, held.score, entrant))
-                    step.done(answer)
+        for repeat in range(self.repeats):
+            replies = ask_all(
+                entrant.model,
+                held.asked,
+                answers,
+                clock,
+                options=options,
+                concurrency=self.concurrency,
+                fresh=False,
+                repeat=repeat,
+            )
+            score = partial(_answered, repeat, held.score, entrant)
+            for answered in self._scored(score, held.questions, step.through(_of(entrant.name, replies)), held):
+                given[answered.question].append(answered)
         whole = list(itertools.chain.from_iterable(given))
         return timed(entrant.model, held.asked, whole, options, answers=answers, clock=clock, count=self.timed)
+
+    def _scored(
+        self,
+        score: Callable[[Question, Answer], Answered],
+        questions: Sequence[Question],
+        replies: Iterator[Answer],
+        held: HeldOut,
+    ) -> Iterator[Answered]:
+        """Answers with their scores: several at a time where the metric waits for somebody, as a judge does."""
+        if not getattr(held.score, "waits", False):
+            yield from map(score, questions, replies)
+            return
+        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="adaptkit-judge") as pool:
+            yield from pool.map(score, questions, replies)
 
     def _competitor(
         self, entrant: Entrant, held: HeldOut, answers: tuple[Answered, ...], learned: Sequence[Dataset]
@@ -198,7 +213,7 @@ class _Comparing:
             ref=str(entrant.model.ref),
             rung=entrant.rung,
             base=entrant.base,
-            score=statistics.mean_interval(_per_question(answers), held.groups, seed=self.seed),
+            score=statistics.mean_interval(_per_question(answers), held.groups),
             measures=set_measures(held.metric, expected, [answer.text or "" for answer in answers]),
             answers=answers,
             seconds=_percentiles([answer.seconds for answer in answers]),
@@ -245,8 +260,13 @@ class _Steps:
         self._done = self._new = self._failed = 0
         self._began = bench.clock.monotonic()
 
-    def done(self, answer: Answer) -> None:
-        """One more."""
+    def through(self, answers: Iterable[Answer]) -> Iterator[Answer]:
+        """The answers as they are, told of one by one."""
+        for answer in answers:
+            self._done_with(answer)
+            yield answer
+
+    def _done_with(self, answer: Answer) -> None:
         self._done += 1
         self._new += not answer.reused
         self._failed += answer.error is not None
@@ -293,7 +313,7 @@ def _strictly(entrant: Entrant, held: HeldOut) -> ChatOptions:
     return ChatOptions(temperature=0.0, max_tokens=1 << longest.bit_length())
 
 
-def _answered(question: Question, repeat: int, answer: Answer, score: Metric, entrant: Entrant) -> Answered:
+def _answered(repeat: int, score: Metric, entrant: Entrant, question: Question, answer: Answer) -> Answered:
     if answer.reply is None:
         return Answered(
             question=question.number, repeat=repeat, feedback="there was no answer", error=str(answer.error)
@@ -353,11 +373,10 @@ def _doubts(competitors: Sequence[Competitor], held: HeldOut) -> Iterator[str]:
         )
 
 
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """An error that ends all says whose it is."""
+def _of(name: str, replies: Iterable[Answer]) -> Iterator[Answer]:
+    """A model's answers; an error that ends all says whose it is."""
     try:
-        yield
+        yield from replies
     except HOPELESS as error:
         told = f"{name}: {error.message if isinstance(error, BackendError) else error}"
         if isinstance(error, BackendError):

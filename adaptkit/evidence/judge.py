@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -78,7 +79,8 @@ class Judge:
             raise ConfigError("a judge needs a rubric: say in words what makes an answer good")
         self._client, self._model, self.usage = client, model, Usage()
         self._task = Message(role="system", content=_TASK.format(rubric=rubric.strip()))
-        self.__name__ = "judge"
+        self.__name__, self.waits = "judge", True
+        self._counting = threading.Lock()
 
     def __call__(self, expected: str, answer: str) -> Verdict:
         """Judge one answer.
@@ -122,7 +124,8 @@ class Judge:
             if given.reply is None:
                 raise given.error or AssertionError("an answer has a reply or an error")
             if not given.reused:
-                self.usage += given.reply.usage
+                with self._counting:
+                    self.usage += given.reply.usage
             said.append((given.reply.parsed["better"], given.reply.parsed["reason"]))
         (one, reason), (two, _) = said
         if (one, two) in (("second", "first"), ("first", "second")):

@@ -52,7 +52,7 @@ def mean_interval(
     values = _checked(scores, groups)
     if groups is None and bool(((values == 0) | (values == 1)).all()):
         right = round(float(values.sum()))
-        low, high = wilson(right, len(values), _scipy().norm.isf((1 - level) / 2))
+        low, high = wilson(right, len(values), float(_scipy().norm.isf((1 - level) / 2)))
         return Interval(value=right / len(values), low=low, high=high, level=level, method="Wilson")
     low, high = _score_interval(values, _numbered(groups, len(values)), level, _PRIOR_MEAN)
     return Interval(
@@ -165,18 +165,25 @@ def _power(questions: int, differing: float, delta: float, error: float) -> floa
 
 def _score_interval(values: Floats, members: Any, level: float, prior: float) -> tuple[float, float]:
     """E. B. Wilson's interval for as many answers as have this variance, which is taken from sums over groups."""
+    import numpy as np  # noqa: PLC0415 - an extra
+
     mean = float(values.mean())
     residuals = _sums(values - mean, members)
     count = len(residuals)
     if count < 2:
         return 0.0, 1.0
     ends = prior / 4 * (len(values) / count) ** 2
+    sizes = _sums(np.ones(len(values)), members) / len(values)
+    most = (
+        count / (count - 1) * float(sizes @ sizes)
+    )  # no scores with this mean vary more: it is all there is at 0 and 1
     variance = count / (count - 1) * (float(residuals @ residuals) + ends) / len(values) ** 2
     within = min(max(mean, 1e-12), 1 - 1e-12)
     z2 = float(_scipy().t.isf((1 - level) / 2, count - 1)) ** 2
-    spread = z2 * min(1.0, variance / (within * (1 - within)))
+    spread = z2 * min(most, variance / (within * (1 - within)))
     half = (spread * mean * (1 - mean) + spread * spread / 4) ** 0.5
-    return max(0.0, (mean + spread / 2 - half) / (1 + spread)), min(1.0, (mean + spread / 2 + half) / (1 + spread))
+    low, high = (mean + spread / 2 - half) / (1 + spread), (mean + spread / 2 + half) / (1 + spread)
+    return max(0.0, float(low)), min(1.0, float(high))
 
 
 def _swapped(sums: Floats, seed: int) -> float:

@@ -321,6 +321,31 @@ def test_a_metric_of_the_users_own(client):
         client.compare(["echo"], echoes(5), metric=lambda expected, given: Verdict(math.nan, ""))
 
 
+class Waiting:
+    """A metric that asks somebody, as a judge does."""
+
+    __name__, waits = "waiting", True
+
+    def __init__(self, parties, error=None):
+        self.together, self.error = threading.Barrier(parties), error
+
+    def __call__(self, expected, given):
+        if self.error:
+            raise self.error
+        self.together.wait(timeout=10)
+        return Verdict(float(expected == given), "")
+
+
+def test_a_metric_that_waits_does_so_for_several_at_a_time(client):
+    metric = Waiting(4)
+    found = client.compare(["echo"], echoes(8, right=lambda n: n != 5), metric=metric, concurrency=4)
+    assert not metric.together.broken
+    assert [answer.score for answer in found.competitors[0].answers] == [1.0] * 5 + [0.0] + [1.0] * 2
+    with pytest.raises(AuthenticationError) as refused:
+        client.compare(["echo"], echoes(8), metric=Waiting(1, AuthenticationError("the judge has no key")))
+    assert str(refused.value) == "the judge has no key", "which is not the competitor's fault"
+
+
 def test_groups_count_together(client):
     rows = [row(sentence(n), sentence(n) if n // 10 != 1 else "x", customer=n // 10) for n in range(40)]
     found = client.compare(["echo", "mute"], Dataset.of(rows), group="customer")

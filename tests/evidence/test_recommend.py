@@ -353,6 +353,55 @@ def test_hosting_against_prompting_by_the_table_with_its_dates(tmp_path: Path) -
     assert found.facts["uncounted"] == ("accounts/fireworks/models/llama-v3p1-8b-instruct, anthropic:claude-haiku-5-5")
 
 
+def test_a_call_that_was_measured_costs_what_it_cost(tmp_path: Path) -> None:
+    answers = tuple(Answered(question=n, text="yes", score=1.0) for n in range(200))
+    paid = competitor("p", "prompt", 0.4, answers=answers, usd=0.5)
+    target = {
+        "backend": "fireworks", "account": "me", "model": "accounts/fireworks/models/llama-v3p1-8b-instruct",
+        "deploy": {"hardware": "H100"},
+    }  # fmt: skip
+    with Client(targets={"tuned": target}, home=tmp_path) as client:
+        found = client.recommend(DATA, goal=0.9, comparison=compared(paid))
+    assert found.facts["break_even_calls"] == pytest.approx(8 * 730 / 0.0025)
+    assert "as measured (p)" in str(found.facts["prompted_price"])
+
+
+def test_a_training_above_the_budget_is_not_recommended(tmp_path: Path) -> None:
+    target = {
+        "backend": "fireworks", "account": "me", "model": "accounts/fireworks/models/llama-v3p1-8b-instruct",
+        "epochs": 3,
+    }  # fmt: skip
+    with Client(targets={"tuned": target}, home=tmp_path) as client:
+        bad = compared(BAD_PROMPT)
+        dear = client.recommend(DATA, goal=0.9, budget=1e-6, comparison=bad)
+        fine = client.recommend(DATA, goal=0.9, budget=100, comparison=bad)
+    assert dear.reasons[0].rule == "fine-tune-over-budget"
+    assert "2026-10-07" in dear.reasons[0].source
+    assert fine.verdict == "fine-tune"
+
+
+def test_a_target_that_is_switched_off_soon_is_told(tmp_path: Path) -> None:
+    target = {"backend": "openai", "model": "gpt-4o-mini-2024-07-18"}
+    clock = FakeClock(datetime(2026, 11, 25, tzinfo=UTC).timestamp())
+    with Client(targets={"t": target}, home=tmp_path, clock=clock) as client:
+        found = client.recommend(DATA)
+    assert found.facts["retires"] == "gpt-4o-mini-2024-07-18 is switched off on 2027-01-14"
+    assert found.facts["retires_in_days"] == 50
+    assert any(reason.rule == "candidate-retires" for reason in found.reasons)
+
+
+def test_a_learning_curve_is_evidence_and_brings_its_comparison(client: Client) -> None:
+    from adaptkit.evidence.learning_curve import LearningCurve
+
+    curve = LearningCurve(
+        points=(), comparison=compared(BAD_PROMPT), verdict="more data", headline="",
+        per_doubling=Interval(value=0.06, low=0.01, high=0.1),
+    )  # fmt: skip
+    found = client.recommend(DATA, goal=0.9, curve=curve)
+    assert found.facts["prompt"] == 0.4
+    assert any("+6.0 points" in reason.fact for reason in found.reasons)
+
+
 def test_what_the_policy_bars_is_not_looked_at_and_said_so(tmp_path: Path) -> None:
     targets = {
         "away": {"backend": "fireworks", "account": "me", "model": "accounts/f/models/x-8b"},

@@ -18,7 +18,6 @@ from adaptkit.backends.local_jobs.data import copy_of, keep
 from adaptkit.backends.local_model import BATCH
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short, trained_parameters
-from adaptkit.backends.lora.speed import earlier, short_run
 from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError, NotFoundError, UnsupportedError
 from adaptkit.machine import this_machine
@@ -115,10 +114,14 @@ class LoraAdapter(Adapter[LoraConfig]):
 
     def speed(self, plan: Plan[LoraConfig]) -> Speed | None:
         """How fast earlier runs with these settings went on this machine."""
+        from adaptkit.backends.lora.speed import earlier  # noqa: PLC0415 - where it is used
+
         return earlier(self._home, plan.config)
 
     def measure(self, plan: Plan[LoraConfig], data: Dataset) -> Speed:
         """A short run in a process of its own, as a job would run; only its speed is kept."""
+        from adaptkit.backends.lora.speed import short_run  # noqa: PLC0415 - where it is used
+
         return short_run(self._home, plan.config, data, offline=self._offline or not self.destinations)
 
     def poll(self, job_id: str) -> Snapshot:

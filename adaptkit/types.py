@@ -290,9 +290,13 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A text that a question can be answered from; ``source`` is where it comes from, such as a path or an address."""
+    """A text that a question can be answered from.
 
-    title: str
+    ``source`` is where it comes from, such as a path or an address; in an index it is what the document is known by.
+    ``title`` stands in front of it, and of every passage of it.
+    """
+
+    title: str = ""
     text: str
     source: str | None = None
 

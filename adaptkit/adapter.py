@@ -68,6 +68,7 @@ __all__ = [
     "SupportsShutdownDate",
     "SupportsSpeed",
     "SupportsStream",
+    "SupportsVersion",
 ]
 
 Guarantee = Literal["exactly_once", "reconcilable", "at_most_once_manual"]
@@ -482,6 +483,19 @@ class SupportsGenerate(Protocol):
 
     def together(self, model_id: str) -> int:
         """How many conversations it answers quickest in one go; 1 where each is a request of its own."""
+        ...
+
+
+@runtime_checkable
+class SupportsVersion(Protocol):
+    """What answers behind a model's id can change, such as a file that its owner edits."""
+
+    def version(self, model_id: str) -> str:
+        """Another text whenever it has changed, so that no answer of before counts as one of now: no request.
+
+        Raises:
+            NotFoundError: there is no such model.
+        """
         ...
 
 

@@ -418,6 +418,10 @@ class AsyncModel:
         """As `Model.together`."""
         return self._model.together
 
+    async def version(self) -> str:
+        """As `Model.version`."""
+        return await _call(self._model.version)
+
     async def abilities(self) -> Abilities:
         """As `Model.abilities`."""
         return await _call(self._model.abilities)

@@ -43,10 +43,17 @@ class Kept(Reply, frozen=True, kw_only=True):
 
 
 def key_of(
-    model: ModelRef, account: str, messages: Sequence[Message], options: ChatOptions, *, repeat: int = 0
+    model: ModelRef,
+    account: str,
+    messages: Sequence[Message],
+    options: ChatOptions,
+    *,
+    version: str = "",
+    repeat: int = 0,
 ) -> bytes:
     """What makes two questions the same: who is asked, what, how, and which time of several; as SHA-256."""
-    asked = (model.backend, model.id, account, messages, options, *((repeat,) if repeat else ()))
+    more = [part for part in (version, repeat) if part]
+    asked = (model.backend, model.id, account, messages, options, *more)
     return hashlib.sha256(_encode(asked)).digest()
 
 

@@ -163,7 +163,10 @@ class _Asking:
         self, model: Model, answers: Answers, clock: Clock, *, options: ChatOptions, fresh: bool, repeat: int
     ) -> None:
         self._model, self._answers, self._clock = model, answers, clock
-        self._options, self._fresh, self._repeat = options, fresh, repeat
+        self._options, self._fresh = options, fresh
+        self._key_of = partial(
+            key_of, model.ref, model.account, options=options, version=model.version(), repeat=repeat
+        )
         self._gate = _Gate(clock)
 
     def some(self, numbered: Sequence[Numbered]) -> list[Answer]:
@@ -176,7 +179,7 @@ class _Asking:
             except DataError as error:
                 done[number] = Answer(number, error=error)
                 continue
-            key = key_of(self._model.ref, self._model.account, messages, self._options, repeat=self._repeat)
+            key = self._key_of(messages)
             known = None if self._fresh else self._answers.get(key)
             if known is None:
                 new.append((number, key, messages))

@@ -23,6 +23,7 @@ from adaptkit.adapter import (
     SupportsLikelihood,
     SupportsShutdownDate,
     SupportsStream,
+    SupportsVersion,
 )
 from adaptkit.asking import Asking
 from adaptkit.data import message_from
@@ -82,6 +83,10 @@ class Model:
     def together(self) -> int:
         """How many conversations `generate` answers quickest in one go; 1 where each is a request of its own."""
         return self._adapter.together(self.id) if isinstance(self._adapter, SupportsGenerate) else 1
+
+    def version(self) -> str:
+        """What answers by now, where that can change behind the id, without asking anybody; else empty."""
+        return self._adapter.version(self.id) if isinstance(self._adapter, SupportsVersion) else ""
 
     def _cannot(self, what: str) -> UnsupportedError:
         return UnsupportedError(f"models of the {self._ref.backend} backend cannot {what}")

@@ -20,82 +20,28 @@ import msgspec
 
 from adaptkit import __version__
 from adaptkit.adapter import ChatOptions
-from adaptkit.data import DataRules, Dataset
+from adaptkit.data import Dataset
 from adaptkit.errors import AdaptkitWarning, BackendError, ConfigError
 from adaptkit.evidence import leaks, statistics
 from adaptkit.evidence.entrants import Bench, Entrant, Models, entrants
 from adaptkit.evidence.guard import forgotten
 from adaptkit.evidence.latency import timed
+from adaptkit.evidence.likelihood import likelihood_measures
 from adaptkit.evidence.measures import set_measures
-from adaptkit.evidence.questions import Asked, questions_of
+from adaptkit.evidence.questions import HeldOut
 from adaptkit.evidence.results import Answered, Comparison, Competitor, Difference, Question
 from adaptkit.mapping import HOPELESS, Answer, ask_all
-from adaptkit.metrics import Metric, Verdict, metric_named
+from adaptkit.metrics import Metric, Verdict
 from adaptkit.prices import RateCard
 from adaptkit.types import Event, Usage
 
-__all__ = ["HeldOut", "Tell", "compare", "say_nothing"]
+__all__ = ["Tell", "compare", "say_nothing"]
 
 Tell = Callable[[Event], None]
 #: A set on which only larger differences than this show is called small.
 SMALL = 0.10
 #: What computes the figures, for the record.
 _PACKAGES = ("scipy", "sacrebleu")
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """A held-out set, read.
-
-    Attributes:
-        name: What progress calls it.
-        data: Where it comes from.
-        profile: Its statistics.
-        questions: Its questions.
-        asked: What a model is asked with, for each.
-        metric: Name of what scores the answers.
-        score: What scores one.
-    """
-
-    name: str
-    data: Dataset
-    profile: dict[str, Any]
-    questions: list[Question]
-    asked: list[Asked]
-    metric: str
-    score: Metric
-
-    @classmethod
-    def read(cls, name: str, data: Dataset, metric: str | Metric, group: str | None) -> HeldOut:
-        """Read a set, and find out whether it can be compared on.
-
-        Raises:
-            DataError: rows cannot; every one is listed.
-            ConfigError: there is no such metric, or it cannot read the expected answers.
-        """
-        report = data.check(rules=DataRules(needs_answer=False))  # what is asked of answers comes below, with lines
-        report.raise_if_bad()
-        profile = msgspec.json.decode(msgspec.json.encode(report.stats))
-        questions, asked = questions_of(data, group)
-        if isinstance(metric, str):
-            held = cls(name, data, profile, questions, asked, metric, metric_named(metric))
-            for question in questions:  # an expected answer that the metric cannot read is found before anybody is paid
-                held.score(question.expected, question.expected)
-            return held
-        called = getattr(metric, "__name__", type(metric).__name__)
-        return cls(name, data, profile, questions, asked, called, metric)
-
-    @property
-    def groups(self) -> list[str | None] | None:
-        """The group of each question, ``None`` where there are none."""
-        groups = [question.group for question in self.questions]
-        return None if all(group is None for group in groups) else groups
-
-    @property
-    def detectable(self) -> float:
-        """Smallest difference that so many questions show; questions of one group count as one, to be safe."""
-        groups = self.groups
-        return statistics.detectable(len(self.questions) if groups is None else len(set(groups)))
 
 
 def compare(
@@ -208,13 +154,15 @@ class _Comparing:
     ) -> Competitor:
         costs = [answer.usd for answer in answers if answer.error is None]
         expected = [held.questions[answer.question].expected for answer in answers]
+        measures = set_measures(held.metric, expected, [answer.text or "" for answer in answers])
+        measures |= likelihood_measures(entrant.model, held.asked, held.questions, self.bench.answers)
         return Competitor(
             name=entrant.name,
             ref=str(entrant.model.ref),
             rung=entrant.rung,
             base=entrant.base,
             score=statistics.mean_interval(_per_question(answers), held.groups),
-            measures=set_measures(held.metric, expected, [answer.text or "" for answer in answers]),
+            measures=measures,
             answers=answers,
             seconds=_percentiles([answer.seconds for answer in answers]),
             first_token_seconds=_percentiles([answer.first_token_seconds for answer in answers]),

@@ -49,11 +49,11 @@ def timed(
     wanted = (TIMED if model.together > 1 else 0) if count is None else count
     step = max(1, len(asked) // wanted) if wanted else len(asked) + 1
     chosen = set(range(0, len(asked), step)[:wanted])
-    is_warm = model.together == 1
+    version, is_warm = model.version(), model.together == 1
     found = []
     for each in given:
         is_chosen = each.question in chosen and not each.repeat and each.error is None
-        key = key_of(model.ref, model.account, asked[each.question], options)
+        key = key_of(model.ref, model.account, asked[each.question], options, version=version)
         kept = answers.get(key) if is_chosen else None
         if kept is None:
             found.append(each)

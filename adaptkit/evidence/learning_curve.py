@@ -17,7 +17,8 @@ import msgspec
 from adaptkit.data import Dataset
 from adaptkit.errors import ConfigError, DataError
 from adaptkit.evidence import leaks
-from adaptkit.evidence.comparing import HeldOut, Tell, say_nothing
+from adaptkit.evidence.comparing import Tell, say_nothing
+from adaptkit.evidence.questions import HeldOut
 from adaptkit.evidence.results import Comparison, Interval
 from adaptkit.metrics import Metric
 from adaptkit.types import Event

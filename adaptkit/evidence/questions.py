@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from adaptkit.data import ChatRecord, CompletionRecord, Dataset, Problem, Record
+import msgspec
+
+from adaptkit.data import ChatRecord, CompletionRecord, DataRules, Dataset, Problem, Record
 from adaptkit.errors import DataError
+from adaptkit.evidence import statistics
 from adaptkit.evidence.results import Question
+from adaptkit.metrics import Metric, metric_named
 from adaptkit.types import Message
 
-__all__ = ["Asked", "asked_of", "placed", "question_of", "questions_of"]
+__all__ = ["Asked", "HeldOut", "asked_of", "placed", "question_of", "questions_of"]
 
 #: File, line and record.
 Placed = tuple[str | None, int, Record]
@@ -97,6 +103,61 @@ def questions_of(held_out: Dataset, group: str | None) -> tuple[list[Question], 
     if not questions:
         raise DataError("there are no held-out examples to compare on")
     return questions, asked
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A held-out set, read.
+
+    Attributes:
+        name: What progress calls it.
+        data: Where it comes from.
+        profile: Its statistics.
+        questions: Its questions.
+        asked: What a model is asked with, for each.
+        metric: Name of what scores the answers.
+        score: What scores one.
+    """
+
+    name: str
+    data: Dataset
+    profile: dict[str, Any]
+    questions: list[Question]
+    asked: list[Asked]
+    metric: str
+    score: Metric
+
+    @classmethod
+    def read(cls, name: str, data: Dataset, metric: str | Metric, group: str | None) -> HeldOut:
+        """Read a set, and find out whether it can be compared on.
+
+        Raises:
+            DataError: rows cannot; every one is listed.
+            ConfigError: there is no such metric, or it cannot read the expected answers.
+        """
+        report = data.check(rules=DataRules(needs_answer=False))  # what is asked of answers comes below, with lines
+        report.raise_if_bad()
+        profile = msgspec.json.decode(msgspec.json.encode(report.stats))
+        questions, asked = questions_of(data, group)
+        if isinstance(metric, str):
+            held = cls(name, data, profile, questions, asked, metric, metric_named(metric))
+            for question in questions:  # an expected answer that the metric cannot read is found before anybody is paid
+                held.score(question.expected, question.expected)
+            return held
+        called = getattr(metric, "__name__", type(metric).__name__)
+        return cls(name, data, profile, questions, asked, called, metric)
+
+    @property
+    def groups(self) -> list[str | None] | None:
+        """The group of each question, ``None`` where there are none."""
+        groups = [question.group for question in self.questions]
+        return None if all(group is None for group in groups) else groups
+
+    @cached_property
+    def detectable(self) -> float:
+        """Smallest difference that so many questions show; questions of one group count as one, to be safe."""
+        groups = self.groups
+        return statistics.detectable(len(self.questions) if groups is None else len(set(groups)))
 
 
 def _group(record: Record, name: str) -> str | None:

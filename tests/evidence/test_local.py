@@ -1,8 +1,11 @@
 """The ladder on this machine: the base as it is, with examples in front of the question, and with a LoRA."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from adaptkit import Client, DataError, Dataset, builtin
+from adaptkit import Client, DataError, Dataset, ModelRef, builtin
 
 pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore::adaptkit.AdaptkitWarning")
@@ -37,6 +40,20 @@ def test_three_rungs(ladder):
     assert all(each.usage.output_tokens for each in found.competitors)
 
 
+def test_how_likely_the_right_answers_are(ladder, monkeypatch):
+    client, found, _, held_out = ladder
+    base, shots, _, small = found.competitors
+    assert {"accuracy", "macro_f1", "perplexity", "bits_per_character"} <= small.measures.keys()
+    assert 1 <= small.measures["perplexity"] < base.measures["perplexity"]
+    assert "perplexity" not in shots.measures, "a prompt's backend does not tell"
+    record = next(iter(held_out))
+    alone = client.model(small.ref).likelihood([record.messages])[0]
+    assert alone.perplexity < base.measures["perplexity"]
+    monkeypatch.setattr(type(client.model(small.ref)), "likelihood", lambda *_: pytest.fail("asked again"))
+    again = client.compare(["small"], held_out)
+    assert again.competitors[0].measures == small.measures
+
+
 def test_how_long_a_user_waits(ladder):
     client, found, _, held_out = ladder
     for each in found.competitors:
@@ -62,3 +79,19 @@ def test_the_card(ladder):
     assert read.data.eval_results[0].metric_value == pytest.approx(found.competitors[-1].score.value)
     assert train.fingerprint in read.content
     assert str(client.home) not in read.content
+
+
+def test_a_prompt_that_was_edited_is_another_model(ladder):
+    client, found, _, _ = ladder
+    path = Path(ModelRef.parse(found.competitors[1].ref).id)
+    before = path.read_bytes()
+    list(client.map(found.competitors[1].ref, ["Where is my invoice?"]))
+    assert next(client.map(found.competitors[1].ref, ["Where is my invoice?"])).reused
+    value = json.loads(before)
+    value["segments"].insert(0, {"kind": "instructions", "text": "Answer in one word."})
+    path.write_text(json.dumps(value))
+    try:
+        assert not next(client.map(found.competitors[1].ref, ["Where is my invoice?"])).reused
+    finally:
+        path.write_bytes(before)
+    assert next(client.map(found.competitors[1].ref, ["Where is my invoice?"])).reused

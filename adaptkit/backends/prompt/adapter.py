@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
+
+import msgspec
 
 from adaptkit.adapter import Abilities, Adapter, ChatOptions, Context, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import find_base, hub_id, local_folder
@@ -306,6 +309,12 @@ class PromptAdapter(Adapter[PromptConfig]):
             yield f"asking it needs {vendor.package}, which is not installed: pip install 'adaptkit[{vendor.name}]'"
 
     # -- models -------------------------------------------------------------------------------------------------
+
+    def version(self, model_id: str) -> str:
+        """A hash of all in the file that makes a difference to answers: its owner may edit it."""
+        adapted = self._serving.model(model_id).adapted
+        said = (adapted.model, adapted.base_url, adapted.wire, adapted.settings, adapted.segments)
+        return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()
 
     def abilities(self, model_id: str) -> Abilities:
         """What a model takes beyond messages: a vendor's models what the vendor says."""

@@ -317,6 +317,17 @@ def test_regressions_and_gains_are_those_of_the_mean_over_repeats():
     assert plain(many.lead).endswith("worse on 30 of 30 questions; the 10 largest are shown.")
 
 
+def test_questions_without_an_answer_are_counted():
+    failing = msgspec.structs.replace(
+        competitor("a", [0, 1]),
+        answers=(Answered(question=0, error="timed out"), Answered(question=1, text="x", score=1)),
+    )
+    page = Seen(html(comparison(failing, competitor("b", [1, 1])))).text
+    assert "without an answer" in page
+    assert "1 of 2" in page
+    assert "without an answer" not in Seen(html(comparison(competitor("b", [1, 1])))).text
+
+
 def test_labels_are_few_short_and_come_more_than_once():
     several = comparison(competitor("a", [1] * 6), expected=["b", "b", "b", "a", "a", "c"])
     assert labels(several) == ["b", "a", "c"]
@@ -425,6 +436,13 @@ def test_what_is_quoted_reads_as_it_was_written():
         assert text in page
     assert "{{ 7 * 7 }} {% raw %} $x^2$ &lt;b&gt; &#60;i&#62; \\" in page
     assert "49" not in re.findall(r"\{\{.*?\}\}", page)
+
+
+def test_names_in_plots_are_names_and_no_formula():
+    names = ["$x^2$", "a_$b_", "\\alpha", "<b>&amp;", "日本語", "שלום"]
+    page = html(comparison(*(competitor(name, [1, 0], usd=0.1 * at) for at, name in enumerate(names, 1))))
+    for name in names:
+        assert page.count(f">{entities.escape(name, quote=False)}</text>") == 4, name
 
 
 def test_markdown_of_hostile_text_is_read_as_text():

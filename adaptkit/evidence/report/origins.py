@@ -84,6 +84,8 @@ def _label(name: str) -> str:
 
 
 def _short(value: Any) -> Quoted:
+    if isinstance(value, float):
+        return Quoted(f"{value:.4g}")
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return Quoted(quoting.sentence(text, 300))
 

@@ -93,14 +93,17 @@ def _per_thousand(each: Competitor) -> float | None:
 def _measures(models: list[Competitor]) -> Table | None:
     names = sorted({name for each in models for name in each.measures})
     streamed = any(each.first_token_seconds for each in models)
-    if not names and not streamed:
+    silent = {each.name: sum(answer.text is None for answer in each.answers) for each in models}
+    if not names and not streamed and not any(silent.values()):
         return None
     head: list[Words] = [("Model",), *((quoting.name(name, 32),) for name in names)]
     head += [("first token p50",), ("first token p95",)] if streamed else []
+    head += [("without an answer",)] if any(silent.values()) else []
     rows: list[tuple[Words, ...]] = []
     for each in models:
         told = [f"{each.measures[name]:.4g}" if name in each.measures else UNKNOWN for name in names]
         told += [seconds(each.first_token_seconds.get(at)) for at in ("p50", "p95")] if streamed else []
+        told += [f"{silent[each.name]:,} of {len(each.answers):,}"] if any(silent.values()) else []
         rows.append(((quoting.name(each.name),), *((text,) for text in told)))
     return Table(("Further measures",), tuple(head), tuple(rows), frozenset(range(1, len(head))))
 

@@ -37,7 +37,7 @@ def document(comparison: Comparison, recommendation: Recommendation | None = Non
     result = _headline(comparison)
     return Document(
         title=f"{plain(result).rstrip('.')} · adaptkit report",
-        headline=_told(recommendation.headline, 200) if recommendation else result,
+        headline=_told(_capital(recommendation.headline), 200) if recommendation else result,
         lead=((result, *_lead(comparison)) if recommendation else _lead(comparison)),
         made=day(comparison.created_at) if comparison.created_at else "",
         tiles=_tiles(comparison),
@@ -122,3 +122,7 @@ def _advice(recommendation: Recommendation) -> Advice:
 
 def _told(text: str, most: int = quoting.MOST_OF_A_SENTENCE) -> Words:
     return (Told(quoting.sentence(text, most)),)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -32,8 +32,7 @@ def _name(rule: Rule) -> str:
 
 
 def _when(rule: Rule) -> str:
-    told = [text for text in rule.when if not text.endswith("is known")] or list(rule.when)
-    return ", ".join(f"`{text}`" for text in told) or "always"
+    return ", ".join(f"`{text}`" for text in rule.when) or "always"
 
 
 def _plain(text: str) -> str:

@@ -32,6 +32,7 @@ from adaptkit.types import (
     Message,
     Reply,
     Snapshot,
+    Speed,
 )
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "SupportsReadiness",
     "SupportsRestart",
     "SupportsShutdownDate",
+    "SupportsSpeed",
     "SupportsStream",
     "SupportsVersion",
 ]
@@ -410,6 +412,19 @@ class SupportsEstimate(Protocol):
 
     def estimate(self, plan: Plan[Any], uploads: Mapping[str, str]) -> float | None:
         """US dollars for the training alone, ``None`` where the host does not know: one request, costs nothing."""
+        ...
+
+
+@runtime_checkable
+class SupportsSpeed(Protocol):
+    """How fast a run goes is known, because it trains on this machine."""
+
+    def speed(self, plan: Plan[Any]) -> Speed | None:
+        """How fast earlier runs like this one went here, ``None`` where there were none: reads files."""
+        ...
+
+    def measure(self, plan: Plan[Any], data: Dataset) -> Speed:
+        """Train on a few rows to learn it, and keep nothing but the speed."""
         ...
 
 

@@ -45,7 +45,9 @@ from adaptkit.types import (
 
 if TYPE_CHECKING:
     from adaptkit.evidence.entrants import Models
+    from adaptkit.evidence.facts import Constraints
     from adaptkit.evidence.learning_curve import LearningCurve
+    from adaptkit.evidence.recommendation import Recommendation
     from adaptkit.evidence.results import Comparison
 
 __all__ = ["AsyncClient", "AsyncDeployment", "AsyncJob", "AsyncModel"]
@@ -132,9 +134,9 @@ class AsyncClient:
         """As `Client.plan`."""
         return await _call(self._client.plan, target, data)
 
-    async def estimate(self, target: str, data: Dataset) -> Estimate:
+    async def estimate(self, target: str, data: Dataset, *, measure: bool = False) -> Estimate:
         """As `Client.estimate`."""
-        return await _call(self._client.estimate, target, data)
+        return await _call(self._client.estimate, target, data, measure=measure)
 
     async def submit(self, target: str, data: Dataset, *, fresh: bool = False, budget: float | None = None) -> AsyncJob:
         """As `Client.submit`."""
@@ -230,6 +232,29 @@ class AsyncClient:
             concurrency=concurrency,
             progress=progress,
             seed=seed,
+        )
+
+    async def recommend(
+        self,
+        data: Dataset,
+        *,
+        goal: float | None = None,
+        budget: float | None = None,
+        constraints: Constraints | Mapping[str, Any] | None = None,
+        candidates: Sequence[str] | None = None,
+        comparison: Comparison | None = None,
+        curve: LearningCurve | None = None,
+    ) -> Recommendation:
+        """As `Client.recommend`."""
+        return await _call(
+            self._client.recommend,
+            data,
+            goal=goal,
+            budget=budget,
+            constraints=constraints,
+            candidates=candidates,
+            comparison=comparison,
+            curve=curve,
         )
 
     async def deployment(self, ref: str | DeploymentRef) -> AsyncDeployment:

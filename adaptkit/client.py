@@ -47,7 +47,9 @@ from adaptkit.types import (
 
 if TYPE_CHECKING:
     from adaptkit.evidence.entrants import Bench, Models
+    from adaptkit.evidence.facts import Constraints
     from adaptkit.evidence.learning_curve import LearningCurve
+    from adaptkit.evidence.recommendation import Recommendation
     from adaptkit.evidence.results import Comparison
 
 __all__ = ["Client"]
@@ -128,17 +130,24 @@ class Client:
         """
         return self._target(target).prepare(data)
 
-    def estimate(self, target: str, data: Dataset) -> Estimate:
+    def estimate(self, target: str, data: Dataset, *, measure: bool = False) -> Estimate:
         """What `submit` would cost, by the table of prices; sends and records nothing.
 
         Tokens are counted with the model's own tokenizer where it is on this machine. What is not known is ``None``;
-        keeping the model running is told apart.
+        keeping the model running is told apart. How long a run on this machine takes is known from earlier ones with
+        the same settings.
+
+        Args:
+            target: Name of a target.
+            data: Training examples.
+            measure: Where there was no earlier run on this machine, train on a few rows to learn how fast one goes.
 
         Raises:
             ConfigError: as for `plan`, or the table of prices has mistakes.
             DataError, UnsupportedError, EgressError: as for `plan`.
         """
-        return estimate(self.plan(target, data), data, Prices(self._context.prices))
+        plan, adapter = self.plan(target, data), self._target(target)
+        return estimate(plan, data, Prices(self._context.prices), adapter, measure=measure)
 
     def submit(self, target: str, data: Dataset, *, fresh: bool = False, budget: float | None = None) -> Job:
         """Get or create the job of this target and data; returns once the backend has accepted it.
@@ -347,6 +356,57 @@ class Client:
             concurrency=concurrency,
             progress=progress,
             seed=seed,
+        )
+
+    def recommend(
+        self,
+        data: Dataset,
+        *,
+        goal: float | None = None,
+        budget: float | None = None,
+        constraints: Constraints | Mapping[str, Any] | None = None,
+        candidates: Sequence[str] | None = None,
+        comparison: Comparison | None = None,
+        curve: LearningCurve | None = None,
+    ) -> Recommendation:
+        """Which rung is next (prompting, fine-tuning, full training, measuring first), why, and what would change it.
+
+        Asks no model and no host: it reads the data, counts it with the candidates' tokenizers where they are on this
+        machine, looks into the table of prices and at what was measured, and holds all of that against
+        `adaptkit.evidence.rules`.
+
+        Args:
+            data: Training examples.
+            goal: The score that is good enough, 0 to 1, in the comparison's metric.
+            budget: US dollars that a training may cost.
+            constraints: What else is given: ``calls_per_month``, ``seconds``, ``prompt_tokens``, ``answer_tokens``; see
+                `adaptkit.evidence.facts.Constraints`. Where data may go is the client's ``egress``.
+            candidates: Targets, and models that no target names; by default every target.
+            comparison: What `compare` found.
+            curve: What `learning_curve` found.
+
+        Returns:
+            The recommendation; ``print`` shows it. The same facts always give the same.
+
+        Raises:
+            ConfigError: the goal is no score, the budget is negative, or there is no such constraint.
+            DataError: the data cannot be read.
+        """
+        from adaptkit.evidence.recommend import recommend  # noqa: PLC0415 - for those who ask
+
+        return recommend(
+            data,
+            goal=goal,
+            budget=budget,
+            constraints=constraints,
+            candidates=candidates,
+            targets=self.targets,
+            open_target=self._target,
+            comparison=comparison,
+            curve=curve,
+            egress=self._context.egress,
+            prices=Prices(self._context.prices),
+            now=self._clock.time(),
         )
 
     def deployment(self, ref: str | DeploymentRef) -> Deployment:

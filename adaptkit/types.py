@@ -37,6 +37,7 @@ __all__ = [
     "Reply",
     "Role",
     "Snapshot",
+    "Speed",
     "Status",
     "TextPart",
     "ToolCall",
@@ -270,6 +271,22 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         if isinstance(self.content, tuple):
             return "".join(part.text for part in self.content if isinstance(part, TextPart))
         return self.content or ""
+
+
+class Speed(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast training went on this machine.
+
+    Attributes:
+        tokens_per_second: Training tokens, over whole runs; the median where there were several.
+        starting: Seconds of a job in which nothing is trained: loading, reading the data, writing the model.
+        runs: How many runs that rests on.
+        at: Unix time of the latest.
+    """
+
+    tokens_per_second: float
+    starting: float
+    runs: int
+    at: float
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -20,6 +20,7 @@ from adaptkit.cli.exits import MEANING, Exit
 from adaptkit.cli.follow import documents, follow, screen
 from adaptkit.cli.hosts import hosts
 from adaptkit.cli.quickstart import quickstart as run_quickstart
+from adaptkit.cli.recommend import recommend
 from adaptkit.cli.references import find_job, find_model, model_of
 from adaptkit.cli.report import report_document, show_report
 from adaptkit.cli.session import Session, verb
@@ -226,6 +227,7 @@ def export(
 
 
 verb(app)(compare)
+verb(app)(recommend)
 verb(app)(report)
 app.add_typer(hosts)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from adaptkit.adapter import Adapter, SupportsEvents
+from adaptkit.adapter import Adapter, SupportsEvents, SupportsSpeed
 from adaptkit.answers import Answers
 from adaptkit.data import Dataset
 from adaptkit.errors import AdaptkitError, ConfigError, NotFoundError
@@ -157,7 +157,10 @@ class Entrant:
         method = "search" if settings.get("optimize") else str(settings.get("method", "sft"))
         price = self._prices.training(names, str(settings.get("model") or ""), method, settings.get("weights"))
         if price is not None and not price.usd:
-            return 0.0
+            energy = self._prices.energy if isinstance(self.adapter, SupportsSpeed) else None
+            if energy is None:
+                return 0.0
+            return None if self.training_seconds is None else energy.usd(self.training_seconds)
         training = next((data for data in learned if data.fingerprint == self.run.fingerprint), None)
         if price is None or training is None:
             return None

@@ -40,6 +40,7 @@ VERBS = (
     "uploads",
     "import",
     "compare",
+    "recommend",
     "report",
 )
 

@@ -25,12 +25,17 @@ from adaptkit.types import ImagePart, Message, Reply, TextPart, ToolCall, Usage
 
 try:
     import openai
+    from openai.types.responses import Response, ResponseStreamEvent
 except ImportError as error:
     raise MissingDependencyError("asking OpenAI's models", "openai", "openai") from error
 
 __all__ = ["open_service"]
 
 _LOGGER = "openai._base_client"
+#: Sent by the SDK's `post` and not by its `create`, which fits every part of a prompt to its types before it sends the
+#: same: 0.4 ms of this process for one question, 35 ms with 64 examples in front of it (openai 3.57).
+_RESPONSES = "/responses"
+_OPTIONS: openai.RequestOptions = {"security": {"bearer_auth": True}}
 _ENDS = ("response.completed", "response.incomplete")
 _FINISH = {"max_output_tokens": "length"}
 
@@ -60,6 +65,10 @@ class _Usage(msgspec.Struct):
     input_tokens: int = 0
     output_tokens: int = 0
     input_tokens_details: _InputDetails | None = None
+
+
+class _Counted(msgspec.Struct):
+    input_tokens: int
 
 
 class _Why(msgspec.Struct):
@@ -95,7 +104,7 @@ class Gpt:
         client, request = self._keyed.client(), self._request(ask)
         private = private_texts(ask)
         with translated(self._backend, private), quietly(_LOGGER):
-            answered = client.responses.with_raw_response.create(**request).http_response
+            answered = client.post(_RESPONSES, body=request, cast_to=httpx2.Response, options=_OPTIONS)
         response = decoded(answered, _Response, self._backend)
         if response.status == "failed" or response.error is not None:
             raise self._failed(response.error, private)
@@ -108,7 +117,14 @@ class Gpt:
         ended = False
         with translated(self._backend, private):
             with quietly(_LOGGER):
-                events = client.responses.create(**request, stream=True)
+                events = client.post(
+                    _RESPONSES,
+                    body={**request, "stream": True},
+                    cast_to=Response,
+                    options=_OPTIONS,
+                    stream=True,
+                    stream_cls=openai.Stream[ResponseStreamEvent],
+                )
             with events:
                 for event in events:
                     if event.type in ("response.output_text.delta", "response.refusal.delta"):
@@ -127,7 +143,9 @@ class Gpt:
         counted = ("model", "input", "tools", "text")
         request = {name: value for name, value in self._request(ask).items() if name in counted}
         with translated(self._backend, private_texts(ask)), quietly(_LOGGER):
-            return self._keyed.client().responses.input_tokens.count(**request).input_tokens
+            client = self._keyed.client()
+            answered = client.post(f"{_RESPONSES}/input_tokens", body=request, cast_to=httpx2.Response, options=_OPTIONS)
+        return decoded(answered, _Counted, self._backend).input_tokens
 
     def _failed(self, error: object, private: list[str]) -> ServiceError:
         _, words = service_words({"error": error}, private)

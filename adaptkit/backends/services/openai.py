@@ -19,8 +19,9 @@ from adaptkit.backends.services.sdk import Keyed, Written, decoded, quietly, tra
 from adaptkit.backends.services.vendors import Vendor, refuse_options
 from adaptkit.documents import with_documents
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
-from adaptkit.http import service_words
+from adaptkit.http import Clients, service_words
 from adaptkit.prices import Prices
+from adaptkit.steps import Request, Steps
 from adaptkit.types import ImagePart, Message, Reply, TextPart, ToolCall, Usage
 
 try:
@@ -83,28 +84,30 @@ class _Response(msgspec.Struct):
     usage: _Usage | None = None
 
 
-def open_service(vendor: Vendor, http: httpx2.Client, base_url: str, key_env: str, backend: str) -> Gpt:
+def open_service(vendor: Vendor, http: Clients, base_url: str, key_env: str, backend: str) -> Gpt:
     """See `vendors.open_vendor`."""
 
     def make(key: str) -> openai.OpenAI:
-        return openai.OpenAI(api_key=key, base_url=base_url, http_client=http, max_retries=0)
+        return openai.OpenAI(api_key=key, base_url=base_url, http_client=http.calling, max_retries=0)
 
-    return Gpt(vendor, Keyed(make, key_env, f"the {backend} backend"), backend)
+    def amake(key: str) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(api_key=key, base_url=base_url, http_client=http.here(), max_retries=0)
+
+    return Gpt(vendor, Keyed(make, amake, key_env, f"the {backend} backend"), backend)
 
 
 class Gpt:
     """See `ask.Service`."""
 
-    def __init__(self, vendor: Vendor, keyed: Keyed[openai.OpenAI], backend: str) -> None:
+    def __init__(self, vendor: Vendor, keyed: Keyed[openai.OpenAI, openai.AsyncOpenAI], backend: str) -> None:
         self._vendor, self._keyed, self._backend = vendor, keyed, backend
         self._examples = Written(_examples)
 
-    def answer(self, ask: Ask) -> Reply:
+    def answer(self, ask: Ask) -> Steps[Reply]:
         """See `Service.answer`."""
-        client, request = self._keyed.client(), self._request(ask)
-        private = private_texts(ask)
+        request, private = self._request(ask), private_texts(ask)
         with translated(self._backend, private), quietly(_LOGGER):
-            answered = client.post(_RESPONSES, body=request, cast_to=httpx2.Response, options=_OPTIONS)
+            answered = yield self._post(_RESPONSES, request)
         response = decoded(answered, _Response, self._backend)
         if response.status == "failed" or response.error is not None:
             raise self._failed(response.error, private)
@@ -138,14 +141,19 @@ class Gpt:
         if not ended:
             raise ServiceError("OpenAI's stream broke off before the answer's end", backend=self._backend)
 
-    def count(self, ask: Ask) -> int | None:
+    def count(self, ask: Ask) -> Steps[int | None]:
         """See `Service.count`."""
         counted = ("model", "input", "tools", "text")
         request = {name: value for name, value in self._request(ask).items() if name in counted}
         with translated(self._backend, private_texts(ask)), quietly(_LOGGER):
-            client = self._keyed.client()
-            answered = client.post(f"{_RESPONSES}/input_tokens", body=request, cast_to=httpx2.Response, options=_OPTIONS)
+            answered = yield self._post(f"{_RESPONSES}/input_tokens", request)
         return decoded(answered, _Counted, self._backend).input_tokens
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Request:
+        def post(client: openai.OpenAI | openai.AsyncOpenAI) -> object:
+            return client.post(path, body=body, cast_to=httpx2.Response, options=_OPTIONS)
+
+        return self._keyed.request(post, post)
 
     def _failed(self, error: object, private: list[str]) -> ServiceError:
         _, words = service_words({"error": error}, private)

@@ -22,7 +22,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import ConfigError
 from adaptkit.http import Egress
-from adaptkit.types import Checkpoint, DeploymentSnapshot, Document, Event, Inventory, Message, Reply, Snapshot
+from adaptkit.types import (
+    Checkpoint,
+    DeploymentSnapshot,
+    Document,
+    Event,
+    Inventory,
+    Likelihood,
+    Message,
+    Reply,
+    Snapshot,
+)
 
 __all__ = [
     "Abilities",
@@ -50,6 +60,7 @@ __all__ = [
     "SupportsFind",
     "SupportsGenerate",
     "SupportsInventory",
+    "SupportsLikelihood",
     "SupportsPause",
     "SupportsPreflight",
     "SupportsReadiness",
@@ -470,6 +481,15 @@ class SupportsGenerate(Protocol):
 
     def together(self, model_id: str) -> int:
         """How many conversations it answers quickest in one go; 1 where each is a request of its own."""
+        ...
+
+
+@runtime_checkable
+class SupportsLikelihood(Protocol):
+    """Models tell how likely they hold a given answer."""
+
+    def likelihood(self, model_id: str, conversations: Sequence[Sequence[Message]]) -> list[Likelihood]:
+        """For each conversation, how likely its last turn is after those before it."""
         ...
 
 

@@ -33,6 +33,7 @@ from adaptkit.types import (
     Event,
     Inventory,
     JobRef,
+    Likelihood,
     ModelRef,
     OwnedJob,
     Reply,
@@ -335,6 +336,10 @@ class AsyncModel:
     ) -> list[Reply]:
         """As `Model.generate`."""
         return await _ask(self._model.generate, conversations, options, schema=schema, **settings)
+
+    async def likelihood(self, conversations: Sequence[Conversation]) -> list[Likelihood]:
+        """As `Model.likelihood`."""
+        return await _ask(self._model.likelihood, conversations)
 
     async def export(self, format: str, path: str | os.PathLike[str]) -> Path:  # noqa: A002
         """As `Model.export`."""

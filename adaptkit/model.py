@@ -21,6 +21,7 @@ from adaptkit.adapter import (
     SupportsDownload,
     SupportsExport,
     SupportsGenerate,
+    SupportsLikelihood,
     SupportsShutdownDate,
     SupportsStream,
 )
@@ -30,7 +31,7 @@ from adaptkit.errors import UnsupportedError
 from adaptkit.hosting import DeploymentState
 from adaptkit.journal import Journal
 from adaptkit.steps import Clock, Request, Steps
-from adaptkit.types import Message, ModelRef, Reply
+from adaptkit.types import Likelihood, Message, ModelRef, Reply
 
 if TYPE_CHECKING:
     from adaptkit.deployment import Deployment
@@ -132,6 +133,17 @@ class Model:
             return self._adapter.generate(self.id, [asking.messages(asked) for asked in turns], asking.options)
         ask = self._chats()
         return [steps.run(asking.answer(conversation, ask), self._clock) for conversation in turns]
+
+    def likelihood(self, conversations: Sequence[Conversation]) -> list[Likelihood]:
+        """How likely the model holds the last turn of each conversation, which the assistant says.
+
+        Raises:
+            UnsupportedError: the backend does not tell.
+            DataError: a conversation does not end with the assistant, or is too long.
+        """
+        if not isinstance(self._adapter, SupportsLikelihood):
+            raise self._cannot("tell how likely an answer is")
+        return self._adapter.likelihood(self.id, [messages_of(conversation) for conversation in conversations])
 
     def export(self, format: str, path: str | os.PathLike[str]) -> Path:  # noqa: A002 - the field's standard term
         """Write the model for another program to serve.

@@ -5,6 +5,7 @@ All are `msgspec` structs: cheap, typed, and decoded strictly wherever text come
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
@@ -26,6 +27,7 @@ __all__ = [
     "ImagePart",
     "Inventory",
     "JobRef",
+    "Likelihood",
     "Message",
     "ModelRef",
     "OwnedFile",
@@ -271,9 +273,13 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A text that a question can be answered from; ``source`` is where it comes from, such as a path or an address."""
+    """A text that a question can be answered from.
 
-    title: str
+    ``source`` is where it comes from, such as a path or an address; in an index it is what the document is known by.
+    ``title`` stands in front of it, and of every passage of it.
+    """
+
+    title: str = ""
     text: str
     source: str | None = None
 
@@ -307,6 +313,31 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     def __add__(self, other: Usage) -> Usage:
         """Both together."""
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+
+class Likelihood(msgspec.Struct, frozen=True, kw_only=True):
+    """How likely a model holds an answer: ``nats``, its negative log-likelihood, over ``tokens`` and ``characters``.
+
+    The end of the answer is one of the tokens and none of the characters. Sums of several are theirs together.
+    """
+
+    nats: float
+    tokens: int
+    characters: int
+
+    def __add__(self, other: Likelihood) -> Likelihood:
+        """Both together."""
+        return Likelihood(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+    @property
+    def perplexity(self) -> float:
+        """The exponential of the mean over tokens: comparable among models with one tokenizer."""
+        return math.exp(self.nats / self.tokens)
+
+    @property
+    def bits_per_character(self) -> float:
+        """Comparable among all models. ``inf`` for an answer without characters."""
+        return self.nats / math.log(2) / self.characters if self.characters else math.inf
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from adaptkit.backends.lora.estimate import refuse_if_short, trained_parameters
 from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError, NotFoundError, UnsupportedError
 from adaptkit.machine import this_machine
-from adaptkit.types import Event, Message, Reply, Snapshot, Status
+from adaptkit.types import Event, Likelihood, Message, Reply, Snapshot, Status
 
 if TYPE_CHECKING:
     from adaptkit.backends.local_model import LocalModel
@@ -174,6 +174,10 @@ class LoraAdapter(Adapter[LoraConfig]):
     def generate(self, model_id: str, conversations: Sequence[Sequence[Message]], options: ChatOptions) -> list[Reply]:
         """Answer many conversations together."""
         return self._model(model_id).generate(conversations, options)
+
+    def likelihood(self, model_id: str, conversations: Sequence[Sequence[Message]]) -> list[Likelihood]:
+        """How likely the model holds the last turn of each conversation."""
+        return self._model(model_id).likelihood(conversations)
 
     def together(self, model_id: str) -> int:
         """As many as fill a batch."""

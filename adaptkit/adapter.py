@@ -47,6 +47,7 @@ __all__ = [
     "ModelName",
     "Plan",
     "SupportsAbilities",
+    "SupportsAsyncChat",
     "SupportsChat",
     "SupportsCheckpoints",
     "SupportsDeleteData",
@@ -452,6 +453,19 @@ class SupportsChat(Protocol):
 
     def chat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
         """Answer one conversation: one request."""
+        ...
+
+
+@runtime_checkable
+class SupportsAsyncChat(Protocol):
+    """Models answer on an event loop too; without this a thread waits for each answer."""
+
+    async def achat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
+        """As `SupportsChat.chat`; what it does is not done any more when the task is cancelled."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the running event loop's connections; called before `Adapter.close`."""
         ...
 
 

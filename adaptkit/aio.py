@@ -14,8 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, to_thread
-from anyio.lowlevel import RunVar
+from anyio import CancelScope, to_thread
 
 from adaptkit import hosting, lifecycle, steps
 from adaptkit.adapter import Abilities, BackendConfig, ChatOptions, Plan
@@ -28,7 +27,7 @@ from adaptkit.journal import Run, Upload
 from adaptkit.mapping import Answer
 from adaptkit.metrics import Metric
 from adaptkit.model import Conversation, Model
-from adaptkit.steps import Clock
+from adaptkit.steps import Clock, Request
 from adaptkit.types import (
     DeploymentRef,
     DeploymentSnapshot,
@@ -57,12 +56,6 @@ T = TypeVar("T")
 _END = object()
 
 
-#: Questions under way at a time in one event loop. They wait for seconds, so they have threads of their own and keep
-#: nothing else waiting; anyio's usual 40 would be all that a model is asked at a time.
-_MOST_ASKED = 1000
-_asked: RunVar[CapacityLimiter] = RunVar("adaptkit_asked")
-
-
 async def _call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     return await to_thread.run_sync(partial(function, *args, **kwargs))
 
@@ -79,11 +72,8 @@ def _plain_one(model: Any) -> Any:
 
 
 async def _ask(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    limiter = _asked.get(None)
-    if limiter is None:
-        limiter = CapacityLimiter(_MOST_ASKED)
-        _asked.set(limiter)
-    return await to_thread.run_sync(partial(function, *args, **kwargs), limiter=limiter)
+    answer: T = await steps.answered(Request(partial(function, *args, **kwargs)))
+    return answer
 
 
 class AsyncClient:
@@ -291,6 +281,8 @@ class AsyncClient:
 
     async def close(self) -> None:
         """As `Client.close`."""
+        with CancelScope(shield=True):  # connections of this event loop cannot be closed after it
+            await self._client._aclose()
         await _call(self._client.close)
 
 
@@ -394,6 +386,7 @@ class AsyncModel:
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self._looked = False
 
     def __repr__(self) -> str:
         return f"<Async{repr(self._model)[1:]}"
@@ -429,8 +422,11 @@ class AsyncModel:
     async def chat(
         self, messages: Conversation, options: ChatOptions | None = None, *, schema: Any = None, **settings: Any
     ) -> Reply:
-        """As `Model.chat`."""
-        return await _ask(self._model.chat, messages, options, schema=schema, **settings)
+        """As `Model.chat`. Where the backend can it is awaited, and cancelling the task ends the request."""
+        if not self._looked:  # in a file, perhaps: from then on it is memory
+            await self.abilities()
+            self._looked = True
+        return await steps.arun(self._model._chat(messages, options, schema, settings), self._model._clock)
 
     async def stream(
         self, messages: Conversation, options: ChatOptions | None = None, *, schema: Any = None, **settings: Any

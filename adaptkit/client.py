@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from adaptkit import adoption, shutdown, steps
 from adaptkit import config as configuration
-from adaptkit.adapter import Adapter, BackendConfig, ChatOptions, Context, Plan, SupportsDeleteData
+from adaptkit.adapter import (
+    Adapter,
+    BackendConfig,
+    ChatOptions,
+    Context,
+    Plan,
+    SupportsAsyncChat,
+    SupportsDeleteData,
+)
 from adaptkit.answers import Answers
 from adaptkit.config import Settings
 from adaptkit.data import Dataset, Record
@@ -505,6 +513,11 @@ class Client:
             self._journal = None
 
     # what `AsyncClient` shares ------------------------------------------------------------------------------------
+
+    async def _aclose(self) -> None:
+        for adapter in set(self._adapters.values()):
+            if isinstance(adapter, SupportsAsyncChat):
+                await adapter.aclose()
 
     def _submit(self, target: str, data: Dataset, *, fresh: bool, budget: float | None = None) -> steps.Steps[JobState]:
         submission = Submission(target, self._target(target), self._open_journal(), self._clock, self._state, budget)

@@ -15,6 +15,7 @@ from adaptkit.adapter import (
     Adapter,
     ChatOptions,
     SupportsAbilities,
+    SupportsAsyncChat,
     SupportsChat,
     SupportsDeleteModel,
     SupportsDownload,
@@ -30,7 +31,7 @@ from adaptkit.data import message_from
 from adaptkit.errors import UnsupportedError
 from adaptkit.hosting import DeploymentState
 from adaptkit.journal import Journal
-from adaptkit.steps import Clock, Steps
+from adaptkit.steps import Clock, Request, Steps
 from adaptkit.types import Likelihood, Message, ModelRef, Reply
 
 if TYPE_CHECKING:
@@ -112,8 +113,7 @@ class Model:
             AnswerError: the answer does not keep the schema, also when asked again; carries it with its cost.
             BackendError: the service failed.
         """
-        asking = self._asking(options, schema, settings)
-        return asking.answer(messages_of(messages), self._chats())
+        return steps.run(self._chat(messages, options, schema, settings), self._clock)
 
     def stream(
         self, messages: Conversation, options: ChatOptions | None = None, *, schema: Any = None, **settings: Any
@@ -138,7 +138,7 @@ class Model:
         if isinstance(self._adapter, SupportsGenerate) and asking.form is None:
             return self._adapter.generate(self.id, [asking.messages(asked) for asked in turns], asking.options)
         ask = self._chats()
-        return [asking.answer(conversation, ask) for conversation in turns]
+        return [steps.run(asking.answer(conversation, ask), self._clock) for conversation in turns]
 
     def likelihood(self, conversations: Sequence[Conversation]) -> list[Likelihood]:
         """How likely the model holds the last turn of each conversation, which the assistant says.
@@ -229,10 +229,15 @@ class Model:
             return None
         return self._adapter.shutdown_date(self.id)
 
-    def _chats(self) -> Callable[[Sequence[Message], ChatOptions], Reply]:
-        if not isinstance(self._adapter, SupportsChat):
+    def _chats(self) -> Callable[[Sequence[Message], ChatOptions], Request]:
+        adapter = self._adapter
+        if not isinstance(adapter, SupportsChat):
             raise self._cannot("chat")
-        return partial(self._adapter.chat, self.id)
+        chat = partial(adapter.chat, self.id)
+        achat = partial(adapter.achat, self.id) if isinstance(adapter, SupportsAsyncChat) else None
+        return lambda messages, options: Request(
+            partial(chat, messages, options), None if achat is None else partial(achat, messages, options)
+        )
 
     def _asking(self, options: ChatOptions | None, schema: Any, settings: Mapping[str, Any]) -> Asking:
         return Asking.of(
@@ -240,6 +245,12 @@ class Model:
         )
 
     # what `AsyncModel` shares -------------------------------------------------------------------------------------
+
+    def _chat(
+        self, messages: Conversation, options: ChatOptions | None, schema: Any, settings: Mapping[str, Any]
+    ) -> Steps[Reply]:
+        asking = self._asking(options, schema, settings)
+        return (yield from asking.answer(messages_of(messages), self._chats()))
 
     def _deploy(self, *, confirm_spend: bool) -> Steps[DeploymentState]:
         return hosting.deploy(self.ref, self._adapter, self._journal(), self._clock, confirmed=confirm_spend)

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -24,6 +25,7 @@ from adaptkit.backends.prompt.adapted import (
     Answers,
     Corpus,
     Examples,
+    Found,
     Instructions,
     Provenance,
     Question,
@@ -50,6 +52,7 @@ from adaptkit.errors import ArtifactError, DataError, MissingDependencyError, No
 from adaptkit.http import loopback
 from adaptkit.prices import Prices
 from adaptkit.retrieval import CorpusSize
+from adaptkit.steps import Steps, SystemClock, arun, run
 from adaptkit.types import Event, Message, Reply, Snapshot, Status
 
 __all__ = ["PromptAdapter"]
@@ -322,20 +325,24 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     def chat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
         """Answer one conversation: one request, or this machine's work."""
-        service, ask = self._asked(model_id, messages, options)
-        return service.answer(ask)
+        return run(self._answering(model_id, messages, options), SystemClock())
+
+    async def achat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
+        """The same, awaited; what this machine works on itself it does in a thread."""
+        return await arun(self._answering(model_id, messages, options), SystemClock())
 
     def stream(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Iterator[str]:
         """Answer piece by piece."""
-        service, ask = self._asked(model_id, messages, options)
+        service, ask = run(self._asked(model_id, messages, options), SystemClock())
         return service.stream(ask)
 
     def generate(self, model_id: str, conversations: Sequence[Sequence[Message]], options: ChatOptions) -> list[Reply]:
         """Answer many conversations: together on this machine, one by one from a service."""
-        asked = [self._asked(model_id, messages, options) for messages in conversations]
+        clock = SystemClock()
+        asked = [run(self._asked(model_id, messages, options), clock) for messages in conversations]
         if asked and isinstance(asked[0][0], ThisMachine):
             return asked[0][0].answer_all([ask for _, ask in asked])
-        return [service.answer(ask) for service, ask in asked]
+        return [run(service.answer(ask), clock) for service, ask in asked]
 
     def together(self, model_id: str) -> int:
         """As many as fill a batch on this machine, one from a service."""
@@ -344,16 +351,22 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     def count(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> int | None:
         """Tokens of a conversation with everything that stands in front of it, by the service's own counter."""
-        service, ask = self._asked(model_id, messages, options)
-        return service.count(ask)
+        clock = SystemClock()
+        service, ask = run(self._asked(model_id, messages, options), clock)
+        return run(service.count(ask), clock)
 
-    def _asked(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> tuple[Service, Ask]:
-        ready = self._serving.model(model_id)
-        adapted = ready.adapted
-        service = self._serving.service(adapted)  # refuses a stranger's file before anything is looked up for it
-        found = self._finding.found(adapted, ready.key, messages)
+    def _answering(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Steps[Reply]:
+        service, ask = yield from self._asked(model_id, messages, options)
+        return (yield from service.answer(ask))
+
+    def _asked(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Steps[tuple[Service, Ask]]:
+        # a stranger's file is refused here, before anything is looked up for it
+        ready, service = self._serving.opened(model_id) or (yield partial(self._serving.open, model_id))
+        adapted, found = ready.adapted, Found()
+        if adapted.search is not None or adapted.likeness is not None:
+            found = yield partial(self._finding.found, adapted, ready.key, messages)
         ask = adapted.ask(ready.front, messages, options, found)
-        self._serving.refuse_overflow(service, ask, adapted)
+        yield from self._serving.refuse_overflow(service, ask, adapted)
         return service, ask
 
     def download(self, model_id: str, path: Path) -> Path:
@@ -372,6 +385,10 @@ class PromptAdapter(Adapter[PromptConfig]):
         if path.parent != self._models or path.suffix != ".json":
             raise UnsupportedError(f"{model_id} was not made by a job under {self._models}; delete it yourself")
         path.unlink(missing_ok=True)
+
+    async def aclose(self) -> None:
+        """Let go of the running event loop's connections."""
+        await self._serving.aclose()
 
     def close(self) -> None:
         """Let go of connections and loaded models."""

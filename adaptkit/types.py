@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from adaptkit.decodable import decodable
 from adaptkit.errors import ConfigError
 
 __all__ = [
@@ -309,6 +310,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
 
+@decodable
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What a model answered.
 

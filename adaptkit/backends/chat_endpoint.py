@@ -10,6 +10,7 @@ import msgspec
 
 from adaptkit.adapter import ChatOptions
 from adaptkit.data.formats.messages import write_message
+from adaptkit.decodable import decodable
 from adaptkit.errors import BackendError, ServiceError
 from adaptkit.http import key_from, raise_for, service_words, translating
 from adaptkit.types import Message, Reply, ToolCall, Usage
@@ -61,6 +62,7 @@ class _Answer(msgspec.Struct):
     error: Any = None
 
 
+@decodable
 class _Completion(_Answer):
     choices: list[_Choice] = []
     usage: _Usage | None = None
@@ -71,6 +73,7 @@ class _Delta(msgspec.Struct):
     finish_reason: str | None = None
 
 
+@decodable
 class _Chunk(_Answer):
     choices: list[_Delta] = []
 

@@ -17,6 +17,7 @@ import msgspec
 from adaptkit.backends.services.ask import Ask, private_texts
 from adaptkit.backends.services.sdk import Keyed, Written, decoded, quietly, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
+from adaptkit.decodable import decodable
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
 from adaptkit.types import Citation, Document, ImagePart, Message, Reply, TextPart, ToolCall, Usage
 
@@ -66,6 +67,7 @@ class _Usage(msgspec.Struct):
     cache_read_input_tokens: int | None = None
 
 
+@decodable
 class _Message(msgspec.Struct):
     content: list[_Block]
     stop_reason: str | None = None

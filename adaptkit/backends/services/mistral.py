@@ -13,6 +13,7 @@ from adaptkit.backends.services.ask import Ask, in_words, private_texts
 from adaptkit.backends.services.sdk import Keyed, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
 from adaptkit.data.formats.messages import write_message
+from adaptkit.decodable import decodable
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
 from adaptkit.types import AudioPart, Message, Reply, Usage
 
@@ -69,6 +70,7 @@ class _Usage(msgspec.Struct):
     prompt_tokens_details: _Details | None = None
 
 
+@decodable
 class _Completion(msgspec.Struct):
     choices: list[_Choice]
     usage: _Usage = msgspec.field(default_factory=_Usage)

@@ -362,11 +362,21 @@ class PromptAdapter(Adapter[PromptConfig]):
         return path
 
     def delete_model(self, model_id: str) -> None:
-        """Delete a model's file; one that was moved elsewhere is left to its owner."""
+        """Delete a model's file, and the index of its documents with the last model that has it.
+
+        A file that was moved elsewhere is left to its owner.
+        """
         path = Path(model_id)
         if path.parent != self._models or path.suffix != ".json":
             raise UnsupportedError(f"{model_id} was not made by a job under {self._models}; delete it yourself")
+        try:
+            search = AdaptedModel.load(path).search
+        except (NotFoundError, ArtifactError):  # nobody can say what it searched
+            search = None
         path.unlink(missing_ok=True)
+        if search is not None:
+            candidates = self._home.glob("jobs/*/candidates/*.json")  # a job under way needs its own
+            self._finding.forget(search, chain(self._models.glob("*.json"), candidates))
 
     def close(self) -> None:
         """Let go of connections and loaded models."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adaptkit import Client, ConfigError, Dataset, Status, UnsupportedError
 from adaptkit.backends.local_jobs.job import Job
-from adaptkit.backends.prompt.adapted import AdaptedModel
+from adaptkit.backends.prompt.adapted import AdaptedModel, Provenance, Question, Tried
 from adaptkit.backends.prompt.config import PromptConfig
 from adaptkit.backends.prompt.division import examples_of, parts
 from tests.prompt.server import ChatServer, completion
@@ -158,3 +161,30 @@ def test_settings_are_few_and_in_order():
     examples = PromptConfig(examples={"counts": [4, 0, 4], "ways": ["similarity", "fixed"]}).measured
     assert examples is not None
     assert examples.settings == ((0, "similarity"), (4, "similarity"), (4, "fixed"))
+
+
+shares = st.floats(0, 1)
+lines = st.builds(
+    Tried,
+    examples=st.integers(0, 10_000),
+    by=st.sampled_from(("none", "fixed", "similarity")),
+    metric=st.text(max_size=20),
+    value=shares,
+    low=shares,
+    high=shares,
+    rows=st.integers(0, 2**31),
+)
+
+
+@given(st.lists(lines, max_size=4))
+def test_a_table_is_read_as_it_was_written(table):
+    adapted = AdaptedModel.of(
+        model="large",
+        data=Provenance(fingerprint="", rows=0),
+        segments=(Question(),),
+        examples_tried=tuple(table),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        adapted.save(Path(folder) / "model.json")
+        assert AdaptedModel.load(Path(folder) / "model.json") == adapted
+        assert ("examples_tried" in (Path(folder) / "model.json").read_text()) == bool(table)

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from adaptkit.decodable import decodable
 from adaptkit.errors import ConfigError
 
 __all__ = [
@@ -357,6 +358,7 @@ class Likelihood(msgspec.Struct, frozen=True, kw_only=True):
         return self.nats / math.log(2) / self.characters if self.characters else math.inf
 
 
+@decodable
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What a model answered.
 

@@ -12,6 +12,7 @@ import msgspec
 from adaptkit import steps
 from adaptkit.adapter import ChatOptions
 from adaptkit.data.formats.messages import write_message
+from adaptkit.decodable import decodable
 from adaptkit.errors import BackendError, ServiceError
 from adaptkit.http import key_from, raise_for, service_words, translating
 from adaptkit.steps import Request, Steps, SystemClock
@@ -64,6 +65,7 @@ class _Answer(msgspec.Struct):
     error: Any = None
 
 
+@decodable
 class _Completion(_Answer):
     choices: list[_Choice] = []
     usage: _Usage | None = None
@@ -74,6 +76,7 @@ class _Delta(msgspec.Struct):
     finish_reason: str | None = None
 
 
+@decodable
 class _Chunk(_Answer):
     choices: list[_Delta] = []
 

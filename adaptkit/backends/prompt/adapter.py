@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
@@ -47,7 +48,7 @@ from adaptkit.backends.services.ask import Ask, Service
 from adaptkit.backends.services.plain import ThisMachine
 from adaptkit.backends.services.vendors import split_model
 from adaptkit.backends.terms import refuse
-from adaptkit.data import DataRules, Dataset
+from adaptkit.data import DataRules, Dataset, Record
 from adaptkit.errors import ArtifactError, DataError, MissingDependencyError, NotFoundError, UnsupportedError
 from adaptkit.http import loopback
 from adaptkit.prices import Prices
@@ -76,6 +77,7 @@ class PromptAdapter(Adapter[PromptConfig]):
         super().__init__(config, context)
         self._home = context.home.absolute() / "prompt"
         self._models = self._home / "models"
+        self._settled = config.settled
         self._serving = Serving(config, context, self.backend)
         self._finding = Finding(self._home / "documents", config.documents)
 
@@ -120,21 +122,21 @@ class PromptAdapter(Adapter[PromptConfig]):
         ]
         return replace(plan, request=shape, warnings=tuple(notes))
 
-    def adapted(self, plan: Plan[PromptConfig]) -> AdaptedModel:
-        """The model that a plan makes."""
-        return self._adapt(plan, self._choose(plan), Beside.read(self.config))
+    def adapted(self, plan: Plan[PromptConfig], apart: Iterable[Record] = ()) -> AdaptedModel:
+        """The model that a plan makes; no example asks what a row that is kept apart asks."""
+        return self._adapt(plan, self._choose(plan, apart), Beside.read(self.config))
 
     def upload(self, file: DataFile) -> str:
-        """Nothing to bring where the examples go into the model's file; a search keeps a copy of the data."""
-        return file.sha256 if self.config.optimize is None else keep(self._home, file)
+        """Nothing to bring where the examples go into the model's file; what asks keeps a copy of the data."""
+        return keep(self._home, file) if self.config.asks else file.sha256
 
     def has_upload(self, file_id: str) -> bool:
         """Whether the copy is still there, where there is one."""
-        return self.config.optimize is None or copy_of(self._home, file_id).is_file()
+        return not self.config.asks or copy_of(self._home, file_id).is_file()
 
     def submit(self, plan: Plan[PromptConfig], uploads: Mapping[str, str], tag: str) -> Snapshot:
-        """Write the model's file, or start the worker that searches; the same tag does the same again."""
-        if plan.config.optimize is None:
+        """Write the model's file, or start the worker that asks; the same tag does the same again."""
+        if not plan.config.asks:
             adapted = self.adapted(plan)
             if adapted.search is not None:
                 self._finding.index(adapted.search)
@@ -144,16 +146,16 @@ class PromptAdapter(Adapter[PromptConfig]):
         return self.poll(tag)
 
     def estimate(self, plan: Plan[PromptConfig], uploads: Mapping[str, str]) -> float | None:
-        """What a search may cost at most, where its budget says so in money; nothing without one."""
+        """What measuring and searching may cost at most, where its budget says so in money; nothing without one."""
         del uploads
-        return 0.0 if plan.config.optimize is None else plan.config.optimize.budget.usd
+        return plan.config.budget.usd if plan.config.asks else 0.0
 
     def _searching(self, plan: Plan[PromptConfig], uploads: Mapping[str, str], tag: str) -> Job:
         hosts = self.context.egress.hosts
         spec = Spec(
             id=tag,
             backend=self.backend,
-            program="adaptkit.backends.prompt.optimizing",
+            program="adaptkit.backends.prompt.searching",
             queue="" if self.config.host else "cpu",
             config=plan.config.anchored().model_dump(mode="json"),  # the worker has a folder of its own
             files={purpose: str(copy_of(self._home, name)) for purpose, name in uploads.items()},
@@ -250,14 +252,16 @@ class PromptAdapter(Adapter[PromptConfig]):
         folder = local_folder(self.config.model)
         return None if folder is None else find_base(self.config.model, folder).size("max_position_embeddings") or None
 
-    def _choose(self, plan: Plan[PromptConfig]) -> Chosen:
-        config, data = self.config, {file.purpose: file.data for file in plan.files}
-        likest = config.examples > 0 and config.examples_by == "similarity"  # rows to choose from, then
-        count, rich = (MOST_TO_CHOOSE_FROM, False) if likest else (config.examples, config.vendor is not None)
-        return choose(data["train"], count, config.seed, data.get("validation", ()), rich=rich)
+    def _choose(self, plan: Plan[PromptConfig], apart: Iterable[Record] = ()) -> Chosen:
+        config, data = self._settled, {file.purpose: file.data for file in plan.files}
+        wanted = _number(config)
+        likest = wanted > 0 and config.examples_by == "similarity"  # rows to choose from, then
+        count, rich = (MOST_TO_CHOOSE_FROM, False) if likest else (wanted, config.vendor is not None)
+        held_out = chain(data.get("validation", ()), apart)
+        return choose(data["train"], count, config.seed, held_out, rich=rich)
 
     def _adapt(self, plan: Plan[PromptConfig], chosen: Chosen, beside: Beside) -> AdaptedModel:
-        config = self.config
+        config = self._settled
         if plan.contents != beside.fingerprints:
             raise DataError("a file that the configuration names has changed since the plan was made: plan again")
         instructions = config.instructions or _shared_system(plan, chosen, rich=config.vendor is not None)
@@ -278,7 +282,7 @@ class PromptAdapter(Adapter[PromptConfig]):
                 *([Examples.of(rows)] if rows and fixed else []),
                 *([Corpus(beside.documents)] if beside.documents else []),
                 *([_passages(searched, config.passages)] if searched else []),
-                *([RetrievedExamples.of(config.examples, rows)] if rows and not fixed else []),
+                *([RetrievedExamples.of(_number(config), rows)] if rows and not fixed else []),
                 Question(),
             ),
         )
@@ -295,7 +299,7 @@ class PromptAdapter(Adapter[PromptConfig]):
                 yield f"corpus: {size}. That is documents instead of corpus"
 
     def _notes(self, adapted: AdaptedModel, chosen: Chosen, reads: int | None) -> Iterator[str]:
-        wanted, found = self.config.examples, len(chosen.conversations)
+        wanted, found = _number(self._settled), len(chosen.conversations)
         if found < wanted:
             yield f"examples = {wanted}, but the data has {found} different rows that can be one"
         if chosen.unfit:
@@ -380,11 +384,21 @@ class PromptAdapter(Adapter[PromptConfig]):
         return path
 
     def delete_model(self, model_id: str) -> None:
-        """Delete a model's file; one that was moved elsewhere is left to its owner."""
+        """Delete a model's file, and the index of its documents with the last model that has it.
+
+        A file that was moved elsewhere is left to its owner.
+        """
         path = Path(model_id)
         if path.parent != self._models or path.suffix != ".json":
             raise UnsupportedError(f"{model_id} was not made by a job under {self._models}; delete it yourself")
+        try:
+            search = AdaptedModel.load(path).search
+        except (NotFoundError, ArtifactError):  # nobody can say what it searched
+            search = None
         path.unlink(missing_ok=True)
+        if search is not None:
+            candidates = self._home.glob("jobs/*/candidates/*.json")  # a job under way needs its own
+            self._finding.forget(search, chain(self._models.glob("*.json"), candidates))
 
     async def aclose(self) -> None:
         """Let go of the running event loop's connections."""
@@ -394,6 +408,11 @@ class PromptAdapter(Adapter[PromptConfig]):
         """Let go of connections and loaded models."""
         self._serving.close()
         self._finding.close()
+
+
+def _number(settled: PromptConfig) -> int:
+    assert isinstance(settled.examples, int)  # noqa: S101 - that is what settled means
+    return settled.examples
 
 
 def _passages(searched: Searched, k: int) -> RetrievedPassages:

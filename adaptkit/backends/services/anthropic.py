@@ -16,6 +16,7 @@ import msgspec
 from adaptkit.backends.services.ask import Ask, private_texts
 from adaptkit.backends.services.sdk import Keyed, Written, decoded, quietly, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
+from adaptkit.decodable import decodable
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
 from adaptkit.http import Clients
 from adaptkit.steps import Steps
@@ -67,6 +68,7 @@ class _Usage(msgspec.Struct):
     cache_read_input_tokens: int | None = None
 
 
+@decodable
 class _Message(msgspec.Struct):
     content: list[_Block]
     stop_reason: str | None = None

@@ -14,6 +14,7 @@ from adaptkit.backends.services.ask import Ask, in_words, private_texts
 from adaptkit.backends.services.sdk import Keyed, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
 from adaptkit.data.formats.messages import write_message
+from adaptkit.decodable import decodable
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
 from adaptkit.http import Clients
 from adaptkit.steps import Request, Steps
@@ -72,6 +73,7 @@ class _Usage(msgspec.Struct):
     prompt_tokens_details: _Details | None = None
 
 
+@decodable
 class _Completion(msgspec.Struct):
     choices: list[_Choice]
     usage: _Usage = msgspec.field(default_factory=_Usage)

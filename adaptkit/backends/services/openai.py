@@ -17,6 +17,7 @@ from adaptkit.backends.chat_endpoint import tool_call
 from adaptkit.backends.services.ask import Ask, private_texts
 from adaptkit.backends.services.sdk import Keyed, Written, decoded, quietly, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
+from adaptkit.decodable import decodable
 from adaptkit.documents import with_documents
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
 from adaptkit.http import Clients, service_words
@@ -76,6 +77,7 @@ class _Why(msgspec.Struct):
     reason: str | None = None
 
 
+@decodable
 class _Response(msgspec.Struct):
     output: list[_Item]
     status: str | None = None

@@ -62,8 +62,9 @@ def test_a_better_answer_is_better_in_both_orders_and_is_judged_once(judging):
     assert judge.usage.input_tokens == 10 * asked
 
 
-def test_what_hangs_on_the_order_is_a_tie(judging):
-    _, judge = judging(lambda body: said("first"))
+@pytest.mark.parametrize("always", ["first", "second"])
+def test_what_hangs_on_the_order_is_a_tie(judging, always):
+    _, judge = judging(lambda body: said(always))
     assert judge("short", "much longer").score == 0.5
     assert judge.swayed([("short", "much longer"), ("same", "same")]) == 0.5
 

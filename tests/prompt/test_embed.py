@@ -20,10 +20,12 @@ from adaptkit import (
     Dataset,
     EgressError,
     ModelRef,
+    RateLimitError,
     ServiceError,
     UnsupportedError,
 )
 from adaptkit.backends.prompt.config import PromptConfig
+from adaptkit.backends.services.embedding import patient
 from adaptkit.testing import FakeMistral, FakeOpenAIChat
 from tests.prompt.conftest import KEY, rows
 
@@ -114,6 +116,13 @@ def test_documents_that_stay_as_they_are_are_not_embedded_again(where, handbook,
     assert "cut" in where.embeddings.texts[-1]
 
 
+def test_documents_that_lay_there_without_vectors_get_them(where, handbook, tmp_path):
+    for embed in (None, where.table["embed"]):
+        with opened(where, tmp_path, documents=(str(handbook),), passages=1, embed=embed) as client:
+            client.submit("t", Dataset.of(rows())).result().chat(QUESTION)
+            assert ("by the carrier" in where.prompt) is (embed is not None)
+
+
 def test_examples_are_those_that_mean_what_the_question_means(where, tmp_path):
     fields = {"examples": 1, "examples_by": "similarity"}
     where.embeddings.same = {"zaster": "card", "futsch": "gone", "schachtel": "box", "nix": "no"}
@@ -134,18 +143,33 @@ def test_examples_are_those_that_mean_what_the_question_means(where, tmp_path):
     assert not index.exists()
 
 
-def test_a_batch_is_what_a_service_takes_and_is_tried_again(where, handbook, tmp_path, monkeypatch):
-    monkeypatch.setattr("adaptkit.steps.SystemClock.sleep", lambda self, seconds: None)
-    text = "\n\n".join(f"# Part {number}\n\nSome words about {number}." for number in range(150))
+def test_a_request_is_what_a_service_takes(where, handbook, tmp_path):
+    text = "\n\n".join(f"# Part {number}\n\n{f'word{number} ' * 150}" for number in range(80))
     (handbook / "parcels.md").write_text(text, encoding="utf-8")
-    where.fake.wire.next("embed", "rate_limited", "failed")
     with opened(where, tmp_path, documents=(str(handbook),)) as client:
         model = client.submit("t", Dataset.of(rows())).result()
-        sizes = [len(body["input"]) for body in where.embeddings.requests]
-        assert max(sizes) == 64
-        assert len(where.embeddings.texts) == len(set(where.embeddings.texts))
-        model.chat("w" * 50_000)
-        assert len(where.embeddings.texts[-1]) == 8_000
+        for body in where.embeddings.requests:
+            assert sum(len(text.encode()) for text in body["input"]) <= 32_000
+        assert len(where.embeddings.texts) == len(set(where.embeddings.texts)) == 81
+        model.chat("ü" * 50_000)
+        assert where.embeddings.texts[-1] == "ü" * 4_000
+
+
+def test_many_texts_are_tried_again_batch_by_batch(monkeypatch):
+    slept: list[float] = []
+    monkeypatch.setattr("adaptkit.steps.SystemClock.sleep", lambda self, seconds: slept.append(seconds))
+    asked: list[list[str]] = []
+
+    def embed(texts):
+        asked.append(list(texts))
+        if len(asked) == 2:
+            raise RateLimitError("slow down", backend="prompt", retry_after=7.0)
+        return [[float(text)] for text in texts]
+
+    texts = [str(number) for number in range(1, 130)]
+    assert patient(embed)(texts) == [[float(text)] for text in texts]
+    assert [len(each) for each in asked] == [64, 64, 64, 1]
+    assert slept == [7.0]
 
 
 def test_a_question_that_could_not_be_embedded_fails_as_a_request_does(where, handbook, tmp_path, caplog):

@@ -43,6 +43,7 @@ import msgspec
 
 from adaptkit.adapter import ChatOptions
 from adaptkit.backends.prompt.embed import EmbeddedBy
+from adaptkit.backends.prompt.store import StoredIn
 from adaptkit.backends.services.ask import Ask, Cache, in_words
 from adaptkit.data import message_from
 from adaptkit.data.formats.messages import write_message
@@ -123,12 +124,13 @@ class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="corpu
 _Few = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 
 
-class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How passages are found: so many of these documents, in the state of that fingerprint."""
+class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How passages are found: so many of these documents, in the state of that fingerprint or, in a store, of then."""
 
     documents: tuple[str, ...]
     k: _Few
     fingerprint: Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
+    store: StoredIn | None = None
 
 
 class Likeness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -43,7 +43,7 @@ from adaptkit.backends.prompt.choose import Chosen, choose, conversation_of
 from adaptkit.backends.prompt.config import PromptConfig
 from adaptkit.backends.prompt.cost import call_of, embedding_of
 from adaptkit.backends.prompt.embed import Embedding
-from adaptkit.backends.prompt.finding import Finding
+from adaptkit.backends.prompt.finding import Finding, Shared
 from adaptkit.backends.prompt.searched import Searched
 from adaptkit.backends.prompt.serving import HUB, Serving, served
 from adaptkit.backends.services.ask import Ask, Service
@@ -87,7 +87,9 @@ class PromptAdapter(Adapter[PromptConfig]):
         self._settled = config.settled
         self._serving = Serving(config, context, self.backend)
         self._http = Clients(context.egress, httpx2.Timeout(config.timeout, connect=TIMEOUT.connect))
-        self._finding = Finding(self._home, config.documents, Embedding(config.embedding, self._http, self.backend))
+        embedding = Embedding(config.embedding, self._http, self.backend)
+        shared = None if config.store is None else Shared(config.store, context.egress)
+        self._finding = Finding(self._home, config.documents, embedding, shared)
 
     @classmethod
     def data_rules(cls, config: PromptConfig | None = None) -> DataRules:
@@ -101,7 +103,8 @@ class PromptAdapter(Adapter[PromptConfig]):
         asked = [self.config] if self.config.optimize is None else [self.config, self.config.reflecting]
         embed = self.config.embedding
         embedding = [] if embed is None or loopback(embed.host) else [embed.host]
-        return tuple(dict.fromkeys([*(host for config in asked for host in self._hosts(config)), *embedding]))
+        store = () if self.config.store is None else self.config.store.hosts
+        return tuple(dict.fromkeys([*(host for config in asked for host in self._hosts(config)), *embedding, *store]))
 
     def _hosts(self, config: PromptConfig) -> tuple[str, ...]:
         if config.host is not None:
@@ -151,9 +154,10 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     def submit(self, plan: Plan[PromptConfig], uploads: Mapping[str, str], tag: str) -> Snapshot:
         """Write the model's file, or start the worker that asks; the same tag does the same again."""
+        adapted = self.adapted(plan)
+        self._finding.prepare_documents(adapted)
         if not plan.config.asks:
-            adapted = self.adapted(plan)
-            self._finding.prepare(adapted, adapted.key)
+            self._finding.prepare_examples(adapted, adapted.key)
             adapted.save(self.path_of(tag))
         else:
             self._searching(plan, uploads, tag).start()
@@ -253,10 +257,10 @@ class PromptAdapter(Adapter[PromptConfig]):
     def _too_much_to_embed(self, tokens: int) -> list[str]:
         """Documents of whose passages a file would not take the vectors, in one sentence."""
         passages = tokens // Chunking().tokens
-        if self.config.embed is None or passages <= MOST_VECTORS:
+        if self.config.embed is None or self.config.store is not None or passages <= MOST_VECTORS:
             return []
         about = f"the documents have about {passages:,} passages"
-        return [f"embed: {about}, and an index in a file compares {MOST_VECTORS:,}: leave it out, or name fewer"]
+        return [f"embed: {about}, and an index in a file compares {MOST_VECTORS:,}: name a store, or leave it out"]
 
     def _reads(self) -> int | None:
         """Tokens that the model reads at most, where that is known without asking anybody.
@@ -306,7 +310,7 @@ class PromptAdapter(Adapter[PromptConfig]):
                 *([Answers(beside.schema)] if beside.schema is not None else []),
                 *([Examples.of(rows)] if rows and fixed else []),
                 *([Corpus(beside.documents)] if beside.documents else []),
-                *([_passages(searched, config.passages)] if searched else []),
+                *([_passages(searched, config)] if searched else []),
                 *([RetrievedExamples.of(_number(config), rows)] if rows and not fixed else []),
                 Question(),
             ),
@@ -443,8 +447,10 @@ def _number(settled: PromptConfig) -> int:
     return settled.examples
 
 
-def _passages(searched: Searched, k: int) -> RetrievedPassages:
-    return RetrievedPassages(Search(documents=searched.names, k=k, fingerprint=searched.fingerprint))
+def _passages(searched: Searched, config: PromptConfig) -> RetrievedPassages:
+    store = None if config.store is None else config.store.at
+    fingerprint = searched.fingerprint
+    return RetrievedPassages(Search(documents=searched.names, k=config.passages, fingerprint=fingerprint, store=store))
 
 
 def _shared_system(plan: Plan[PromptConfig], chosen: Chosen, *, rich: bool) -> str | None:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from adaptkit.adapter import BackendConfig, LocalPath, ModelName
 from adaptkit.backends.prompt.embed import Embed, EmbedSetting
+from adaptkit.backends.prompt.store import Store
 from adaptkit.backends.services.vendors import VENDORS, Vendor, split_model
 from adaptkit.http import checked_url, loopback
 from adaptkit.metrics import MetricName
@@ -113,6 +114,7 @@ class PromptConfig(BackendConfig):
             ``title`` and ``text``), folders of them, globs.
         documents: Texts that are searched for each question, named as in `corpus`; better than it only where all of
             them would be too much to stand in the prompt, which a plan says.
+        store: Where `documents` are kept that several machines search; see `Store`. ``None`` for a file on this one.
         embed: Model whose vectors have a say, beside the words, in what is found for a question; see `Embed`. A name
             stands for a table with nothing but ``model``.
         passages: How many passages of `documents` stand in front of a question.
@@ -139,6 +141,7 @@ class PromptConfig(BackendConfig):
     examples_by: Way = "fixed"
     corpus: tuple[LocalPath, ...] = ()
     documents: tuple[LocalPath, ...] = ()
+    store: Store | None = None
     embed: EmbedSetting | None = None
     passages: int = Field(8, ge=1, le=100)
     cache: Literal["5m", "30m", "1h", "12h", "off"] | None = None
@@ -242,6 +245,8 @@ class PromptConfig(BackendConfig):
             raise ValueError(
                 'embed is for what is searched: name documents, say examples_by = "similarity", or leave it'
             )
+        if self.store is not None and not self.documents:
+            raise ValueError("store is where documents are kept: name documents, or leave it out")
         host, built_in = self.host, self.model.startswith("builtin:")
         if host is None and self.api_key_env is not None:
             raise ValueError("api_key_env is the key of a service: add its base_url, or leave it out")

@@ -14,6 +14,8 @@ import secrets
 import shutil
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -21,15 +23,29 @@ import msgspec
 from adaptkit.backends.prompt.adapted import AdaptedModel, Found, Likeness, Search
 from adaptkit.backends.prompt.embed import EmbeddedBy, Embedding
 from adaptkit.backends.prompt.searched import Searched, named_documents
+from adaptkit.backends.prompt.store import Store, StoredIn
 from adaptkit.data import message_from
-from adaptkit.errors import ArtifactError, BackendError, DataError, NotFoundError
-from adaptkit.retrieval import Embedder, Fts5Retriever, Passage, SimilarExamples
+from adaptkit.errors import ArtifactError, BackendError, ConfigError, DataError, NotFoundError
+from adaptkit.http import Egress
+from adaptkit.retrieval import DocumentIndex, Embedder, Fts5Retriever, Passage, SimilarExamples
 from adaptkit.types import Document, Message
 
-__all__ = ["Finding"]
+__all__ = ["Finding", "Shared"]
 
 #: Models whose examples are kept in memory.
 _KEPT = 16
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A store under the rule of where data may go."""
+
+    store: Store
+    egress: Egress
+
+    def open(self, embedder: Embedder | None) -> DocumentIndex:
+        """See `Store.open`."""
+        return self.store.open(self.egress, embedder)
 
 
 class Finding:
@@ -39,11 +55,14 @@ class Finding:
         folder: Under which the indexes lie.
         documents: What the configuration names.
         embedding: Makes the vectors, where a model was made with some.
+        shared: Where documents are kept that several machines search, if anywhere.
     """
 
-    def __init__(self, folder: Path, documents: Sequence[str], embedding: Embedding) -> None:
-        self._folder, self._documents, self._embedding = folder, documents, embedding
-        self._indexes: dict[Path, Fts5Retriever] = {}
+    def __init__(
+        self, folder: Path, documents: Sequence[str], embedding: Embedding, shared: Shared | None = None
+    ) -> None:
+        self._folder, self._documents, self._embedding, self._shared = folder, documents, embedding, shared
+        self._indexes: dict[Path | StoredIn, DocumentIndex] = {}
         self._examples: dict[tuple[str, EmbeddedBy | None], SimilarExamples] = {}
         self._opening = threading.Lock()
 
@@ -57,7 +76,7 @@ class Finding:
 
         Raises:
             NotFoundError, DataError: its documents are not there, or have changed.
-            ConfigError: it was made with vectors that the target cannot make.
+            ConfigError: it was made with vectors that the target cannot make, or searches another store.
             RetrievalError: the index cannot be read.
             BackendError: the service that embeds did not.
         """
@@ -69,14 +88,33 @@ class Finding:
             examples=tuple(turn for turns in examples for turn in turns),
         )
 
-    def prepare(self, adapted: AdaptedModel, key: str) -> None:
-        """Make the indexes that a model is asked with, where they are not there; raises as `found` does."""
-        if adapted.search is not None:
-            self._index(adapted, adapted.search)
+    def prepare_documents(self, adapted: AdaptedModel) -> None:
+        """Make the index of a model's documents, or bring the shared one up to date; raises as `found` does."""
+        search = adapted.search
+        if search is not None and search.store is not None:
+            index = self._meant(search.store).open(self._embedding.texts(adapted.embed))
+            with closing(index):
+                index.sync(named_documents(self._documents))
+        elif search is not None:
+            self._index(adapted, search)
+
+    def prepare_examples(self, adapted: AdaptedModel, key: str) -> None:
+        """Embed a model's examples, where they are found by vectors; raises as `found` does."""
         if adapted.likeness is not None and adapted.embed is not None:
             self._rows(adapted, adapted.likeness, key)
 
-    def _index(self, adapted: AdaptedModel, search: Search) -> Fts5Retriever:
+    def _meant(self, store: StoredIn) -> Shared:
+        """The target's store, if it is the model's: a file from elsewhere must not open what it likes.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        if self._shared is None or self._shared.store.at != store:
+            here = "none" if self._shared is None else _where(self._shared.store.at)
+            raise ConfigError(f"this model searches {_where(store)}, and the target's store is {here}")
+        return self._shared
+
+    def _index(self, adapted: AdaptedModel, search: Search) -> DocumentIndex:
         """The index of the documents that a model was made with; made if it is not there.
 
         Raises:
@@ -86,6 +124,11 @@ class Finding:
             BackendError: the service that embeds did not.
         """
         with self._opening:
+            if search.store is not None:
+                shared = self._meant(search.store)
+                if search.store not in self._indexes:
+                    self._indexes[search.store] = shared.open(self._embedding.questions(adapted.embed))
+                return self._indexes[search.store]
             path = self._of_documents(adapted, search)
             if path not in self._indexes:
                 embedder = self._embedding.questions(adapted.embed)
@@ -128,7 +171,7 @@ class Finding:
         """The indexes that a model is asked with."""
         search, likeness = adapted.search, adapted.likeness
         return frozenset(
-            ([self._of_documents(adapted, search)] if search else [])
+            ([self._of_documents(adapted, search)] if search and not search.store else [])
             + ([self._of_examples(adapted, likeness)] if likeness and adapted.embed else [])
         )
 
@@ -200,6 +243,10 @@ class Finding:
         with Fts5Retriever(path, embedder=self._embedding.texts(adapted.embed)) as filled:
             SimilarExamples(rows, index=filled)
         return Fts5Retriever(path, embedder=embedder)
+
+
+def _where(store: StoredIn) -> str:
+    return f"the collection {store.collection} in {store.url_env}"
 
 
 def _asked(question: Sequence[Message]) -> str:

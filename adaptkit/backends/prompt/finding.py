@@ -27,8 +27,8 @@ from adaptkit.backends.prompt.store import Store, StoredIn
 from adaptkit.data import message_from
 from adaptkit.errors import ArtifactError, BackendError, ConfigError, DataError, NotFoundError
 from adaptkit.http import Egress
-from adaptkit.retrieval import DocumentIndex, Embedder, Fts5Retriever, Passage, SimilarExamples
-from adaptkit.types import Document, Message
+from adaptkit.retrieval import DocumentIndex, Embedder, Fts5Retriever, SimilarExamples
+from adaptkit.types import Message
 
 __all__ = ["Finding", "Shared"]
 
@@ -84,7 +84,7 @@ class Finding:
         passages = self._index(adapted, search).search(_asked(question), search.k) if search else []
         examples = self._rows(adapted, likeness, key).choose(question, likeness.k) if likeness else ()
         return Found(
-            passages=tuple(map(_document, passages)),
+            passages=tuple(passage.document for passage in passages),
             examples=tuple(turn for turns in examples for turn in turns),
         )
 
@@ -253,7 +253,3 @@ def _asked(question: Sequence[Message]) -> str:
     """What to search for: what the user said last, and before, since "and to Norway?" says too little by itself."""
     said = [turn.text for turn in question if turn.role == "user"]
     return "\n".join(said[-2:])
-
-
-def _document(passage: Passage) -> Document:
-    return Document(title=passage.context or passage.source, text=passage.text, source=passage.source)

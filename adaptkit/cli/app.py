@@ -19,6 +19,7 @@ from adaptkit.cli.evidence_report import report
 from adaptkit.cli.exits import MEANING, Exit
 from adaptkit.cli.follow import documents, follow, screen
 from adaptkit.cli.hosts import hosts
+from adaptkit.cli.indexes import indexes
 from adaptkit.cli.quickstart import quickstart as run_quickstart
 from adaptkit.cli.recommend import recommend
 from adaptkit.cli.references import find_job, find_model, model_of
@@ -228,6 +229,7 @@ def export(
 
 verb(app)(compare)
 verb(app)(recommend)
+verb(app)(indexes)
 verb(app)(report)
 app.add_typer(hosts)
 

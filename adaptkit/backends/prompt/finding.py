@@ -8,7 +8,6 @@ the last one, and only what has changed is indexed. Where examples are found by 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import shutil
@@ -18,10 +17,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from adaptkit.backends.prompt.adapted import AdaptedModel, Found, Likeness, Search
 from adaptkit.backends.prompt.embed import EmbeddedBy, Embedding
+from adaptkit.backends.prompt.indexes import index_of_documents, index_of_examples, indexes_of, remove, used
 from adaptkit.backends.prompt.searched import Searched, named_documents
 from adaptkit.backends.prompt.store import Store, StoredIn
 from adaptkit.data import message_from
@@ -63,7 +61,7 @@ class Finding:
     ) -> None:
         self._folder, self._documents, self._embedding, self._shared = folder, documents, embedding, shared
         self._indexes: dict[Path | StoredIn, DocumentIndex] = {}
-        self._examples: dict[tuple[str, EmbeddedBy | None], SimilarExamples] = {}
+        self._examples: dict[tuple[str, EmbeddedBy | None], tuple[SimilarExamples, Path | None]] = {}
         self._opening = threading.Lock()
 
     def found(self, adapted: AdaptedModel, key: str, question: Sequence[Message]) -> Found:
@@ -129,12 +127,13 @@ class Finding:
                 if search.store not in self._indexes:
                     self._indexes[search.store] = shared.open(self._embedding.questions(adapted.embed))
                 return self._indexes[search.store]
-            path = self._of_documents(adapted, search)
+            path = index_of_documents(self._folder, adapted, search)
             if path not in self._indexes:
                 embedder = self._embedding.questions(adapted.embed)
                 if not path.is_file():
                     self._make(path, search, self._embedding.texts(adapted.embed))
                 self._indexes[path] = Fts5Retriever(path, embedder=embedder)
+            used(path)
             return self._indexes[path]
 
     def forget(self, adapted: AdaptedModel, others: Iterable[Path]) -> None:
@@ -146,7 +145,7 @@ class Finding:
             adapted: The model.
             others: Files of all other models, which need not be whole.
         """
-        alone = self._files(adapted)
+        alone = indexes_of(self._folder, adapted)
         for other in others:
             if alone:
                 alone = alone - self._needed(other, alone)
@@ -155,9 +154,7 @@ class Finding:
                 index = self._indexes.pop(path, None)
                 if index is not None:
                     index.close()
-                for beside in ("-journal", "-wal", "-shm"):
-                    path.with_name(f"{path.name}{beside}").unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
+                remove(path)
 
     def close(self) -> None:
         """Let go of files and memory."""
@@ -167,31 +164,14 @@ class Finding:
             self._indexes.clear()
             self._examples.clear()
 
-    def _files(self, adapted: AdaptedModel) -> frozenset[Path]:
-        """The indexes that a model is asked with."""
-        search, likeness = adapted.search, adapted.likeness
-        return frozenset(
-            ([self._of_documents(adapted, search)] if search and not search.store else [])
-            + ([self._of_examples(adapted, likeness)] if likeness and adapted.embed else [])
-        )
-
     def _needed(self, model: Path, indexes: frozenset[Path]) -> frozenset[Path]:
         """Those of some indexes that a model needs; all where its file cannot be read, since it may."""
         try:
-            return self._files(AdaptedModel.load(model))
+            return indexes_of(self._folder, AdaptedModel.load(model))
         except NotFoundError:
             return frozenset()
         except ArtifactError:
             return indexes
-
-    def _of_documents(self, adapted: AdaptedModel, search: Search) -> Path:
-        vectors = [] if adapted.embed is None else ["", adapted.embed.model, adapted.embed.base_url or ""]
-        names = hashlib.sha256("\n".join([*search.documents, *vectors]).encode()).hexdigest()[:16]
-        return self._folder / "documents" / names / f"{search.fingerprint.removeprefix('sha256:')}.db"
-
-    def _of_examples(self, adapted: AdaptedModel, likeness: Likeness) -> Path:
-        said = msgspec.json.encode((adapted.embed, likeness.conversations), order="deterministic")
-        return self._folder / "examples" / f"{hashlib.sha256(said).hexdigest()}.db"
 
     def _make(self, path: Path, search: Search, embedder: Embedder | None) -> None:
         named = ", ".join(search.documents)
@@ -228,14 +208,18 @@ class Finding:
                     self._examples.clear()  # whoever still asks one keeps it
                 rows = [tuple(map(message_from, turns)) for turns in likeness.conversations]
                 index = self._examples_index(adapted, likeness, rows) if adapted.embed else None
-                self._examples[kept] = SimilarExamples(rows, index=index)
-            return self._examples[kept]
+                path = index_of_examples(self._folder, adapted, likeness) if adapted.embed else None
+                self._examples[kept] = SimilarExamples(rows, index=index), path
+            similar, path = self._examples[kept]
+            if path is not None:
+                used(path)
+            return similar
 
     def _examples_index(
         self, adapted: AdaptedModel, likeness: Likeness, rows: Sequence[tuple[Message, ...]]
     ) -> Fts5Retriever:
         """Where the vectors of a model's examples are kept, filled."""
-        path, embedder = self._of_examples(adapted, likeness), self._embedding.questions(adapted.embed)
+        path, embedder = index_of_examples(self._folder, adapted, likeness), self._embedding.questions(adapted.embed)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:

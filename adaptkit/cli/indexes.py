@@ -45,5 +45,5 @@ def indexes(
     ]
     what = f"{len(gone)} deleted" if delete else "adaptkit indexes --delete deletes them"
     session.answer(
-        documents, *(lines or ["every index belongs to a model, or was used lately"]), *([what] * bool(found))
+        documents, *(lines or [Text("every index belongs to a model, or was used lately")]), *([what] * bool(found))
     )

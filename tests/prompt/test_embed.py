@@ -143,6 +143,16 @@ def test_examples_are_those_that_mean_what_the_question_means(where, tmp_path):
     assert not index.exists()
 
 
+def test_a_job_that_measures_finds_them_so_too(where, tmp_path):
+    many = [{"prompt": f"question {at}", "completion": "cards"} for at in range(12)]
+    with opened(where, tmp_path, examples={"counts": [1], "ways": ["similarity"]}) as client:
+        model = client.submit("t", Dataset.of(many)).result(timeout=60)
+        before = len(where.embeddings.texts)
+        model.chat("question?")
+    assert before > 6
+    assert where.embeddings.texts[before:] == ["question?"], "what the worker embedded is kept"
+
+
 def test_a_request_is_what_a_service_takes(where, handbook, tmp_path):
     text = "\n\n".join(f"# Part {number}\n\n{f'word{number} ' * 150}" for number in range(80))
     (handbook / "parcels.md").write_text(text, encoding="utf-8")

@@ -115,7 +115,8 @@ class _Comparing:
     def _answers(self, entrant: Entrant, held: HeldOut) -> tuple[Answered, ...]:
         options = self.options or _strictly(entrant, held)
         total = len(held.questions) * self.repeats
-        step = _Steps(self.bench, self.tell, f"{entrant.name} on {held.name} questions", total)
+        doing = f"{entrant.name} on {held.name} questions"
+        step = _Steps(self.bench, self.tell, doing, total, entrant.model.together)
         given: list[list[Answered]] = [[] for _ in held.questions]
         answers, clock = self.bench.answers, self.bench.clock
         for repeat in range(self.repeats):
@@ -146,8 +147,11 @@ class _Comparing:
         if not getattr(held.score, "waits", False):
             yield from map(score, questions, replies)
             return
-        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="adaptkit-judge") as pool:
+        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="adaptkit-judge")
+        try:
             yield from pool.map(score, questions, replies)
+        finally:  # after Ctrl-C, or an error that ends it, nobody is asked for a judgement that is not under way
+            pool.shutdown(cancel_futures=True)
 
     def _competitor(
         self, entrant: Entrant, held: HeldOut, answers: tuple[Answered, ...], learned: Sequence[Dataset]
@@ -201,10 +205,10 @@ class _Comparing:
 
 
 class _Steps:
-    """Tells how far the asking of one model is."""
+    """Tells how far the asking of one model is, which answers so many at once."""
 
-    def __init__(self, bench: Bench, tell: Tell, doing: str, total: int) -> None:
-        self._bench, self._tell, self._doing, self._total = bench, tell, doing, total
+    def __init__(self, bench: Bench, tell: Tell, doing: str, total: int, together: int) -> None:
+        self._bench, self._tell, self._doing, self._total, self._together = bench, tell, doing, total, together
         self._done = self._new = self._failed = 0
         self._began = bench.clock.monotonic()
 
@@ -220,8 +224,8 @@ class _Steps:
         self._failed += answer.error is not None
         data: dict[str, Any] = {"doing": self._doing, "step": self._done, "total_steps": self._total}
         if self._new:
-            pace = (self._bench.clock.monotonic() - self._began) / self._new
-            data["eta"] = pace * (self._total - self._done)
+            ready = min(self._total, -(-self._new // self._together) * self._together)  # all of a round, not the first
+            data["eta"] = (self._bench.clock.monotonic() - self._began) / ready * max(0, self._total - ready)
         if self._failed:
             data["errors"] = self._failed
         now = self._bench.clock.time()
@@ -234,10 +238,9 @@ def _announce(bench: Bench, sets: Sequence[HeldOut], who: Sequence[Entrant], rep
         count, points = len(held.questions), 100 * held.detectable
         asked = f"{count:,} questions" + (f", {repeats} times each" if repeats > 1 else "")
         models = f"{len(who)} model" + ("s" if len(who) > 1 else "")
-        message = (
-            f"{held.name} set: {asked}, to {models}; shows differences of about {points:.0f} points and more "
-            "(80 % power at 5 %)"
-        )
+        message = f"{held.name} set: {asked}, to {models}"
+        if len(who) > 1:
+            message += f"; shows differences of about {points:.0f} points and more (80 % power at 5 %)"
         data = {"questions": count, "models": len(who), "repeats": repeats, "detectable": held.detectable}
         tell(Event(id=f"plan {held.name}", at=bench.clock.time(), kind="plan", message=message, data=data))
         if held.detectable > SMALL and len(who) > 1:

@@ -6,6 +6,7 @@ switched off, how its training went) is asked for once a model, and is left out 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ import msgspec
 
 from adaptkit.adapter import Adapter, SupportsEvents, SupportsSpeed
 from adaptkit.answers import Answers
+from adaptkit.backends.model_folder import MANIFEST
 from adaptkit.data import Dataset
 from adaptkit.errors import AdaptkitError, ConfigError, NotFoundError
 from adaptkit.estimate import estimate
@@ -62,6 +64,14 @@ class Bench:
     state_of: Callable[[Run], JobState]
 
 
+class _Told(msgspec.Struct, frozen=True):
+    """Of the manifest of a model's folder, what says how it was made; empty where there is none."""
+
+    base: Mapping[str, Any] = {}
+    config: Mapping[str, Any] = {}
+    data_fingerprint: str | None = None
+
+
 @dataclass(frozen=True)
 class Entrant:
     """One model that takes part.
@@ -92,6 +102,18 @@ class Entrant:
         return dict(self.adapter.config)
 
     @cached_property
+    def _told(self) -> _Told:
+        """What the folder of a model tells that another home made."""
+        with suppress(OSError, ValueError, RecursionError):
+            return msgspec.json.decode((Path(self.model.id) / MANIFEST).read_bytes(), type=_Told)
+        return _Told()
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the data that it was trained on, where that is known."""
+        return self._told.data_fingerprint if self.run is None else self.run.fingerprint
+
+    @cached_property
     def prompt(self) -> Any:
         """What stands in front of each question, for a model of the prompt backend; else ``None``."""
         if self.model.ref.backend != "prompt":
@@ -105,7 +127,8 @@ class Entrant:
         """How it was adapted."""
         if self.prompt is not None:
             return "prompt" if len(self.prompt.segments) > 1 else "none"
-        if self._settings.get("weights") == "full" and self.run is not None:
+        made = self._told.config if self.run is None else self._settings
+        if made.get("weights") == "full":
             return "train"
         if self.run is not None or (Path(self.model.id) / "adapter_config.json").is_file():
             return "fine-tune"
@@ -117,10 +140,10 @@ class Entrant:
         """Id of the model that it was made from."""
         if self.prompt is not None:
             return str(self.prompt.model)
-        if self.run is None and self.rung == "none":
-            return self.model.id
+        if self.run is None:
+            return self.model.id if self.rung == "none" else self._told.base.get("model")
         named = self._settings.get("model")
-        return None if named in (None, "unknown") or self.run is None else str(named)
+        return None if named in (None, "unknown") else str(named)
 
     def card(self, usage: Usage) -> RateCard | None:
         """The prices that hold for an answer, where they are known."""
@@ -231,7 +254,8 @@ def entrants(bench: Bench, models: Models) -> list[Entrant]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice and not named:
         raise ConfigError(
-            f"{len(names)} models, and several are called {', '.join(twice)}: give a mapping of names to models"
+            f"{len(names)} models, and several are called {', '.join(twice)}: leave out what is named twice, or give "
+            "a mapping of names to models"
         )
     return found
 
@@ -246,7 +270,7 @@ def run_of(ref: ModelRef, journal: Journal, retrieve: Callable[[Run], str]) -> R
     """
     runs = [run for run in journal.runs() if _made_one(run) and run.backend == ref.backend]
     for run in runs:
-        if run.job_id is not None and run.job_id in ref.id:
+        if run.job_id is not None and re.search(rf"(?<!\w){re.escape(run.job_id)}(?!\w)", ref.id):
             return run
     for run in [run for run in runs if ref.target in (None, run.target)][:_LOOKED_AT]:
         with suppress(AdaptkitError):

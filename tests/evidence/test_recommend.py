@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit import Client, Dataset, builtin
-from adaptkit.errors import ConfigError
+from adaptkit.errors import ConfigError, DataError
 from adaptkit.evidence import rules as rules_module
 from adaptkit.evidence.facts import NAMES, Constraints, gain
 from adaptkit.evidence.recommend import decide
@@ -364,6 +364,27 @@ def test_a_call_that_was_measured_costs_what_it_cost(tmp_path: Path) -> None:
         found = client.recommend(DATA, goal=0.9, comparison=compared(paid))
     assert found.facts["break_even_calls"] == pytest.approx(8 * 730 / 0.0025)
     assert "as measured (p)" in str(found.facts["prompted_price"])
+
+
+def test_a_question_without_an_answer_makes_no_call_cheaper(tmp_path: Path) -> None:
+    answers = tuple(Answered(question=n, text="yes", score=1.0) for n in range(100))
+    failed = tuple(Answered(question=n, error="busy") for n in range(100, 200))
+    paid = competitor("p", "prompt", 0.4, answers=answers + failed, usd=0.5)
+    target = {
+        "backend": "fireworks", "account": "me", "model": "accounts/fireworks/models/llama-v3p1-8b-instruct",
+        "deploy": {"hardware": "H100"},
+    }  # fmt: skip
+    with Client(targets={"tuned": target}, home=tmp_path) as client:
+        found = client.recommend(DATA, goal=0.9, comparison=compared(paid))
+        names = ["tuned", "anthropic:claude-haiku-5-5"]
+        free = client.recommend(DATA, constraints={"prompt_tokens": 0, "answer_tokens": 0}, candidates=names)
+    assert found.facts["break_even_calls"] == pytest.approx(8 * 730 / 0.005)
+    assert free.facts["break_even_calls"] is None
+
+
+def test_no_data_is_nothing_to_judge_by(client: Client) -> None:
+    with pytest.raises(DataError, match="no training examples"):
+        client.recommend(Dataset.of([]))
 
 
 def test_a_training_above_the_budget_is_not_recommended(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,7 @@ from adaptkit.cli.session import Session, clean
 from adaptkit.data import Dataset
 from adaptkit.errors import AdaptkitWarning, ConfigError
 from adaptkit.evidence.results import Comparison, Competitor
-from adaptkit.evidence.table import HEAD, against, row
+from adaptkit.evidence.table import HEAD, against, row, title
 
 __all__ = ["compare"]
 
@@ -54,6 +55,8 @@ def compare(
     *models, held_out = what
     if not models:
         raise ConfigError("name at least one target or model, and last the file of held-out examples")
+    if save is not None and (save.is_dir() or not os.access(save.parent, os.W_OK)):
+        raise ConfigError(f"{save} cannot be written: name a file in a folder that is there. Nobody was asked")
     session.on_interrupt = "interrupted; answers so far are kept, and the same command goes on from there"
     with warnings.catch_warnings(), screen(session.stderr) as tell:
         warnings.simplefilter("ignore", AdaptkitWarning)  # they stand below the table
@@ -89,14 +92,14 @@ def _document(found: Comparison) -> object:
 
 
 def _shown(found: Comparison) -> list[RenderableType]:
-    shown: list[RenderableType] = [_scores(found)]
+    shown: list[RenderableType] = [Text(clean(title(found)), style="bold cyan"), _scores(found)]
     if found.differences:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for each in found.differences:
             table.add_row(*map(clean, against(each)))
         shown += ["", table]
     if found.general is not None:
-        shown += ["", Text("general set", style="bold cyan"), _scores(found.general)]
+        shown += ["", Text(clean(f"general set: {title(found.general)}"), style="bold cyan"), _scores(found.general)]
     notes = [Text(f"note: {clean(note)}", style="yellow") for note in found.warnings]
     return [*shown, "", Group(*notes)] if notes else shown
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -20,6 +20,7 @@ import msgspec
 
 from adaptkit import __version__
 from adaptkit.adapter import ChatOptions
+from adaptkit.cost import Cost
 from adaptkit.data import Dataset
 from adaptkit.errors import AdaptkitWarning, BackendError, ConfigError
 from adaptkit.evidence import leaks, statistics
@@ -73,9 +74,9 @@ def compare(
         sets.append(HeldOut.read("general", general, general_metric or metric, None))
     notes = [each.note for each in who if each.note is not None]
     notes += [*leaks.refuse(bench, who, held.data, learned), *_announce(bench, sets, who, repeats, tell)]
-    asking = _Comparing(bench, who, repeats, options, timed, concurrency, seed, tell)
-    found = asking.on(held, learned)
-    guard = asking.on(sets[1], learned) if general is not None else None
+    asking = _Comparing(bench, who, learned, repeats, options, timed, concurrency, seed, tell)
+    found = asking.on(held)
+    guard = asking.on(sets[1]) if general is not None else None
     if guard is not None:
         notes += forgotten(guard)
     return msgspec.structs.replace(found, general=guard, warnings=(*notes, *found.warnings))
@@ -85,6 +86,7 @@ def compare(
 class _Comparing:
     bench: Bench
     who: Sequence[Entrant]
+    learned: Sequence[Dataset]
     repeats: int
     options: ChatOptions | None
     timed: int | None
@@ -92,11 +94,17 @@ class _Comparing:
     seed: int
     tell: Tell
 
-    def on(self, held: HeldOut, learned: Sequence[Dataset]) -> Comparison:
+    @cached_property
+    def spent(self) -> Sequence[Cost]:
+        """What making each model took."""
+        return [entrant.spent(self.learned) for entrant in self.who]
+
+    def on(self, held: HeldOut) -> Comparison:
         """Ask every model on one set, and compare them."""
         answers = [self._answers(entrant, held) for entrant in self.who]
         competitors = [
-            self._competitor(entrant, held, given, learned) for entrant, given in zip(self.who, answers, strict=True)
+            self._competitor(entrant, held, given, spent)
+            for entrant, given, spent in zip(self.who, answers, self.spent, strict=True)
         ]
         return Comparison(
             metric=held.metric,
@@ -153,9 +161,7 @@ class _Comparing:
         finally:  # after Ctrl-C, or an error that ends it, nobody is asked for a judgement that is not under way
             pool.shutdown(cancel_futures=True)
 
-    def _competitor(
-        self, entrant: Entrant, held: HeldOut, answers: tuple[Answered, ...], learned: Sequence[Dataset]
-    ) -> Competitor:
+    def _competitor(self, entrant: Entrant, held: HeldOut, answers: tuple[Answered, ...], spent: Cost) -> Competitor:
         costs = [answer.usd for answer in answers if answer.error is None]
         expected = [held.questions[answer.question].expected for answer in answers]
         measures = set_measures(held.metric, expected, [answer.text or "" for answer in answers])
@@ -172,8 +178,8 @@ class _Comparing:
             first_token_seconds=_percentiles([answer.first_token_seconds for answer in answers]),
             usage=sum((answer.usage for answer in answers), Usage()),
             usd=None if None in costs else math.fsum(cost for cost in costs if cost is not None),
-            training_usd=entrant.training_usd(learned),
-            training_seconds=entrant.training_seconds,
+            training_usd=spent.usd,
+            training_seconds=spent.seconds,
             shutdown=entrant.shutdown,
             losses=entrant.losses,
         )

@@ -17,9 +17,10 @@ from typing import Any
 
 import msgspec
 
-from adaptkit.adapter import Adapter, SupportsEvents, SupportsSpeed
+from adaptkit.adapter import Adapter
 from adaptkit.answers import Answers
 from adaptkit.backends.model_folder import MANIFEST
+from adaptkit.cost import Cost
 from adaptkit.data import Dataset
 from adaptkit.errors import AdaptkitError, ConfigError, NotFoundError
 from adaptkit.estimate import estimate
@@ -168,41 +169,19 @@ class Entrant:
         vendor, name = split_model(self.prompt.model) if self.prompt is not None else (None, self.model.id)
         return (self.model.ref.backend, self.model.id) if vendor is None else (vendor.name, name)
 
-    def training_usd(self, learned: Sequence[Dataset]) -> float | None:
-        """What making it cost, by the table of prices; ``None`` unless both that and its data are known."""
+    def spent(self, learned: Sequence[Dataset]) -> Cost:
+        """What making it took; money is estimated from its data where that is given and the host does not tell."""
         if self.run is None:
-            return 0.0 if self.rung == "none" else None
-        spent = [row["usd"] for row in self._figures if "usd" in row]  # a search says what it has spent
-        if spent:
-            return spent[-1]
-        settings = self._settings
-        names = [name for name in (settings.get("profile"), self.run.backend) if name]
-        method = "search" if settings.get("optimize") else str(settings.get("method", "sft"))
-        price = self._prices.training(names, str(settings.get("model") or ""), method, settings.get("weights"))
-        if price is not None and not price.usd:
-            energy = self._prices.energy if isinstance(self.adapter, SupportsSpeed) else None
-            if energy is None:
-                return 0.0
-            return None if self.training_seconds is None else energy.usd(self.training_seconds)
+            return Cost(usd=0.0 if self.rung == "none" else None)
+        found = Cost()
+        with suppress(AdaptkitError):
+            found = self.bench.state_of(self.run).cost()
         training = next((data for data in learned if data.fingerprint == self.run.fingerprint), None)
-        if price is None or training is None:
-            return None
-        with suppress(AdaptkitError):
-            return estimate(self.adapter.prepare(training), training, self._prices).usd
-        return None
-
-    @cached_property
-    def training_seconds(self) -> float | None:
-        """From the first to the last that happened in its job while it ran."""
-        if self.run is None or self.run.job_id is None or not isinstance(self.adapter, SupportsEvents):
-            return None
-        with suppress(AdaptkitError):
-            events = self.adapter.events(self.run.job_id, None)
-            began = next((event.at for event in events if event.data.get("status") == Status.RUNNING), None)
-            if began is None and events:
-                began = events[0].at
-            return None if began is None else max(0.0, events[-1].at - began)
-        return None
+        if found.usd is None and found.price is not None and training is not None:
+            with suppress(AdaptkitError):
+                usd = estimate(self.adapter.prepare(training), training, self._prices).usd
+                found = msgspec.structs.replace(found, usd=usd)
+        return found
 
     @property
     def losses(self) -> tuple[tuple[int, float], ...]:

@@ -480,4 +480,4 @@ def test_an_error_ends_the_judging_too(client):
 
 
 def _comparing(client, concurrency):
-    return _Comparing(client._bench(), (), 1, None, None, concurrency, 0, lambda _: None)
+    return _Comparing(client._bench(), (), (), 1, None, None, concurrency, 0, lambda _: None)

@@ -70,7 +70,7 @@ def test_what_a_job_tells_of_its_own_cost_is_believed_to_the_last(job, monkeypat
 
 def test_a_host_that_tells_what_it_bills(tmp_path, monkeypatch):
     fake = FakeOpenAI()
-    monkeypatch.setenv("KEY", "sk-test")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     target = {
         "backend": "openai",
         "model": "gpt-4.1-mini-2025-04-14",

@@ -229,9 +229,10 @@ def _error(held_out: Dataset, found: Mapping[int, Leak]) -> DataError:
                     line=line,
                 )
             )
+    those = "1 held-out question is" if len(problems) == 1 else f"{len(problems)} held-out questions are"
     return DataError(
-        f"{len(problems)} held-out questions are known from training, so scores on them would mean nothing; nobody was "
-        "asked. adaptkit.evidence.leaks.without_leaks(held_out, training) gives the others:",
+        f"{those} known from training, so scores would mean nothing; nobody was asked. "
+        "adaptkit.evidence.leaks.without_leaks(held_out, training) gives the others:",
         problems,
     )
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from adaptkit.evidence.results import Comparison, Competitor, Difference, Interval
 
-__all__ = ["HEAD", "against", "row", "table", "title"]
+__all__ = ["HEAD", "against", "printable", "row", "table", "title"]
 
 
 def table(comparison: Comparison) -> str:
     """What ``print(comparison)`` shows; nothing in a name or an error's words can steer a terminal."""
-    return "\n".join(_shown(line) for line in _lines(comparison))
+    return "\n".join(printable(line) for line in _lines(comparison))
 
 
 def _lines(comparison: Comparison) -> Iterator[str]:
@@ -89,12 +89,13 @@ def _usd(usd: float | None) -> str:
 
 def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Cells below each other."""
-    shown = [[_shown(cell) for cell in row] for row in rows]
+    shown = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row in shown:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         yield "  ".join(cells).rstrip()
 
 
-def _shown(text: str) -> str:
+def printable(text: str) -> str:
+    """A line of others' words in which nothing steers a terminal or turns the direction of reading."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -473,3 +473,10 @@ def test_a_recommendation_for_the_bundled_task_names_its_scripts(client: Client)
     found = client.recommend(Dataset.open(builtin.task("languages").train), candidates=["builtin:tiny"])
     assert found.facts["missing_scripts"] == "devanagari"
     assert found.facts["script_missing"] == "some"
+
+
+def test_names_in_a_recommendation_steer_no_terminal(client: Client) -> None:
+    ending = competitor("\x1b[2J\u202eevil", "prompt", 0.4, shutdown="2026-12-01")
+    said = str(client.recommend(DATA, goal=0.9, comparison=compared(ending)))
+    assert "evil is switched off" in said
+    assert not set(said) & set("\x1b\u202e")

@@ -69,6 +69,7 @@ __all__ = [
     "SupportsShutdownDate",
     "SupportsSpeed",
     "SupportsStream",
+    "SupportsTrainedTokens",
     "SupportsVersion",
 ]
 
@@ -426,6 +427,15 @@ class SupportsSpeed(Protocol):
 
     def measure(self, plan: Plan[Any], data: Dataset) -> Speed:
         """Train on a few rows to learn it, and keep nothing but the speed."""
+        ...
+
+
+@runtime_checkable
+class SupportsTrainedTokens(Protocol):
+    """The host says how many tokens a job trained on, which is what it bills."""
+
+    def trained_tokens(self, job_id: str) -> int | None:
+        """Over all epochs; ``None`` as long as the host does not say: one request."""
         ...
 
 

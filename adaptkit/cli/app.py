@@ -20,6 +20,7 @@ from adaptkit.cli.evidence_report import report
 from adaptkit.cli.exits import MEANING, Exit
 from adaptkit.cli.follow import documents, follow, screen
 from adaptkit.cli.hosts import hosts
+from adaptkit.cli.indexes import indexes
 from adaptkit.cli.learning_curve import learning_curve
 from adaptkit.cli.quickstart import quickstart as run_quickstart
 from adaptkit.cli.recommend import recommend
@@ -236,6 +237,7 @@ def export(
 verb(app)(compare)
 verb(app)(recommend)
 verb(app, name="learning-curve")(learning_curve)
+verb(app)(indexes)
 verb(app)(report)
 app.add_typer(hosts)
 

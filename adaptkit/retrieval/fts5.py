@@ -101,7 +101,8 @@ class Fts5Retriever:
         if k < 1:
             raise ValueError(f"k = {k}: at least one passage must be asked for")
         # before the connection is held: it may take long
-        asked = (self._embedder.name, embedded(self._embedder, [question])[0]) if self._embedder else None
+        embedder = self._embedder if question.strip() else None  # services embed no empty text
+        asked = (embedder.name, embedded(embedder, [question])[0]) if embedder else None
         with self._transaction("DEFERRED") as connection:  # one state of the documents throughout
             found = self._terms.find(question, max(k, _FUSED) if asked else k)
             if asked:

@@ -150,7 +150,8 @@ class PostgresRetriever:
         """
         if k < 1:
             raise ValueError(f"k = {k}: at least one passage must be asked for")
-        vector = embedded(self._embedder, [question])[0] if self._embedder else None
+        embedder = self._embedder if question.strip() else None  # services embed no empty text
+        vector = embedded(embedder, [question])[0] if embedder else None
         return self._resilient(lambda connection: self._search(connection, question, vector, k))
 
     def close(self) -> None:

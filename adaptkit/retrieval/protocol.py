@@ -35,6 +35,11 @@ class Passage(msgspec.Struct, frozen=True):
         """What a model should read: the passage below its headings."""
         return in_context(self.context, self.text)
 
+    @property
+    def document(self) -> Document:
+        """For ``model.chat(…, documents=[…])``: the passage, titled by its headings, else by its source."""
+        return Document(title=self.context or self.source, text=self.text, source=self.source)
+
 
 @runtime_checkable
 class Retriever(Protocol):

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from adaptkit.testing.embeddings import FakeEmbeddings
 from adaptkit.testing.wire import Answer, Asked, Route, Wire
 
 __all__ = ["FakeMistral"]
@@ -33,6 +34,7 @@ class FakeMistral:
     Attributes:
         wire: The server.
         requests: Bodies of the answers asked for, in order.
+        embeddings: What embeds.
         broken_after: Characters after which the next stream breaks off, or ``None``.
     """
 
@@ -41,7 +43,8 @@ class FakeMistral:
         self.broken_after: int | None = None
         self._next: deque[dict[str, Any]] = deque()
         self._seen: dict[str, list[str]] = {}
-        self.wire = Wire([Route("POST", "/v1/chat/completions", "chat", self._chat)], key)
+        self.embeddings = FakeEmbeddings()
+        self.wire = Wire([Route("POST", "/v1/chat/completions", "chat", self._chat), self.embeddings.route], key)
 
     def close(self) -> None:
         """Stop listening."""

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from adaptkit.testing.embeddings import FakeEmbeddings
 from adaptkit.testing.wire import Answer, Asked, Route, Wire
 
 __all__ = ["FakeOpenAIChat"]
@@ -33,6 +34,7 @@ class FakeOpenAIChat:
         wire: The server.
         url: Address to configure, ``/v1`` at its end.
         requests: Bodies of the answers asked for, in order.
+        embeddings: What embeds.
         broken_after: Characters after which the next stream breaks off, or ``None``.
         silent: Whether it does so without an error event.
     """
@@ -43,10 +45,12 @@ class FakeOpenAIChat:
         self.silent = False
         self._next: deque[dict[str, Any]] = deque()
         self._cached: set[str] = set()
+        self.embeddings = FakeEmbeddings()
         self.wire = Wire(
             [
                 Route("POST", "/v1/responses", "chat", self._chat),
                 Route("POST", "/v1/responses/input_tokens", "count", self._count),
+                self.embeddings.route,
             ],
             key,
         )

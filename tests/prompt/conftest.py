@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 from adaptkit import Client, Dataset, Model
+from tests.postgres import postgres_server, postgres_url
 from tests.prompt.server import ChatServer
+from tests.retrieval.conftest import pgvector_url
+
+__all__ = ["pgvector_url", "postgres_server", "postgres_url"]
 
 KEY = "sk-canary-7d21f0c9a4"
 ROWS = [

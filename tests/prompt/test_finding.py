@@ -13,6 +13,7 @@ from adaptkit import AdaptkitWarning, ArtifactError, Client, DataError, Dataset,
 from adaptkit.backends.prompt import adapter as prompt_adapter
 from adaptkit.backends.prompt.adapted import AdaptedModel
 from adaptkit.backends.prompt.searched import Searched
+from adaptkit.retrieval import Passage, Retriever
 from tests.prompt.conftest import rows
 from tests.prompt.server import ChatServer
 
@@ -196,3 +197,17 @@ def test_a_strange_file_is_no_model(segment, tmp_path):
     path.write_text(json.dumps({**head, "segments": [segment]}), encoding="utf-8")
     with pytest.raises(ArtifactError):
         AdaptedModel.load(path)
+
+
+def test_what_a_search_engine_of_ones_own_found_goes_along(server, tmp_path):
+    class Engine:
+        def search(self, question: str, k: int = 8) -> list[Passage]:
+            return [Passage(f"About {question}", "mine/1", 1.0, 0, "Mine"), Passage("More", "mine/2", 0.5, 0)]
+
+    engine: Retriever = Engine()
+    with opened(server, tmp_path) as client:
+        model = client.submit("t", Dataset.of(rows())).result()
+        model.chat("duties?", documents=[passage.document for passage in engine.search("duties?", 2)])
+    said = server.requests[-1].body["messages"][-1]["content"]
+    assert '<document number="1" title="Mine" source="mine/1">\nAbout duties?' in said
+    assert '<document number="2" title="mine/2" source="mine/2">\nMore' in said

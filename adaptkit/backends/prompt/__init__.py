@@ -6,6 +6,9 @@
 | `choose` | which rows become examples |
 | `beside` | files that the configuration names: the schema of the answers, the corpus |
 | `adapted` | the adapted model: a file of ordered segments |
+| `searched`, `finding` | documents to search; what is found for a question |
+| `embed`, `store` | the model that embeds; the database that several machines search |
+| `indexes` | which index belongs to which model, and which to none |
 | `serving` | who answers for it |
 | `cost` | what a call will cost |
 | `adapter` | the backend |

@@ -23,7 +23,8 @@ data give equal bytes. The examples are rows of the training data: the file is a
 }
 ```
 
-Where the number of examples was measured, ``examples_tried`` has the table, one line for each setting.
+Where something is searched by vectors, ``embed`` says whose: ``{"model": "openai:text-embedding-3-small"}``. Where the
+number of examples was measured, ``examples_tried`` has the table, one line for each setting.
 
 What a segment of the kinds ``retrieved …`` holds is found anew for each question, as ``how`` says: passages in
 documents that the file names and recognises but does not hold, examples among rows that it holds.
@@ -41,6 +42,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from adaptkit.adapter import ChatOptions
+from adaptkit.backends.prompt.embed import EmbeddedBy
+from adaptkit.backends.prompt.store import StoredIn
 from adaptkit.backends.services.ask import Ask, Cache, in_words
 from adaptkit.data import message_from
 from adaptkit.data.formats.messages import write_message
@@ -121,12 +124,13 @@ class Corpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="corpu
 _Few = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 
 
-class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How passages are found: so many of these documents, in the state of that fingerprint."""
+class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How passages are found: so many of these documents, in the state of that fingerprint or, in a store, of then."""
 
     documents: tuple[str, ...]
     k: _Few
     fingerprint: Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
+    store: StoredIn | None = None
 
 
 class Likeness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -220,6 +224,7 @@ class AdaptedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     model: str
     base_url: str | None = None
     wire: Literal["chat"] | None = None
+    embed: EmbeddedBy | None = None
     settings: Settings = Settings()
     data: Provenance
     scores: tuple[Measured, ...] = ()

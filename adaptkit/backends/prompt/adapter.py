@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
+import httpx2
 import msgspec
 
 from adaptkit.adapter import Abilities, Adapter, ChatOptions, Context, DataFile, Guarantee, Plan
@@ -40,8 +41,9 @@ from adaptkit.backends.prompt.adapted import (
 from adaptkit.backends.prompt.beside import Beside
 from adaptkit.backends.prompt.choose import Chosen, choose, conversation_of
 from adaptkit.backends.prompt.config import PromptConfig
-from adaptkit.backends.prompt.cost import call_of
-from adaptkit.backends.prompt.finding import Finding
+from adaptkit.backends.prompt.cost import call_of, embedding_of
+from adaptkit.backends.prompt.embed import Embedding
+from adaptkit.backends.prompt.finding import Finding, Shared
 from adaptkit.backends.prompt.searched import Searched
 from adaptkit.backends.prompt.serving import HUB, Serving, served
 from adaptkit.backends.services.ask import Ask, Service
@@ -50,16 +52,21 @@ from adaptkit.backends.services.vendors import split_model
 from adaptkit.backends.terms import refuse
 from adaptkit.data import DataRules, Dataset, Record
 from adaptkit.errors import ArtifactError, DataError, MissingDependencyError, NotFoundError, UnsupportedError
-from adaptkit.http import loopback
+from adaptkit.http import TIMEOUT, Clients, loopback
 from adaptkit.prices import Prices
-from adaptkit.retrieval import CorpusSize
-from adaptkit.steps import Steps, SystemClock, arun, run
+from adaptkit.retrieval import Chunking, CorpusSize
+from adaptkit.retrieval.fts5 import MOST_VECTORS
+from adaptkit.steps import Request, Steps, SystemClock, arun, run
 from adaptkit.types import Event, Message, Reply, Snapshot, Status
 
 __all__ = ["PromptAdapter"]
 
 #: Rows at most among which examples are looked for; they stand in the model's file.
 MOST_TO_CHOOSE_FROM = 10_000
+_UNPRICED = (
+    "embed: about {tokens:,} tokens are embedded once, and every question; the table of prices does not know what "
+    "{model} costs"
+)
 
 
 class PromptAdapter(Adapter[PromptConfig]):
@@ -79,7 +86,10 @@ class PromptAdapter(Adapter[PromptConfig]):
         self._models = self._home / "models"
         self._settled = config.settled
         self._serving = Serving(config, context, self.backend)
-        self._finding = Finding(self._home / "documents", config.documents)
+        self._http = Clients(context.egress, httpx2.Timeout(config.timeout, connect=TIMEOUT.connect))
+        embedding = Embedding(config.embedding, self._http, self.backend)
+        shared = None if config.store is None else Shared(config.store, context.egress)
+        self._finding = Finding(self._home, config.documents, embedding, shared)
 
     @classmethod
     def data_rules(cls, config: PromptConfig | None = None) -> DataRules:
@@ -91,7 +101,10 @@ class PromptAdapter(Adapter[PromptConfig]):
     def destinations(self) -> tuple[str, ...]:
         """Hosts of the services, or the hub for a hub id that is not in the local cache."""
         asked = [self.config] if self.config.optimize is None else [self.config, self.config.reflecting]
-        return tuple(dict.fromkeys(host for config in asked for host in self._hosts(config)))
+        embed = self.config.embedding
+        embedding = [] if embed is None or loopback(embed.host) else [embed.host]
+        store = () if self.config.store is None else self.config.store.hosts
+        return tuple(dict.fromkeys([*(host for config in asked for host in self._hosts(config)), *embedding, *store]))
 
     def _hosts(self, config: PromptConfig) -> tuple[str, ...]:
         if config.host is not None:
@@ -114,11 +127,16 @@ class PromptAdapter(Adapter[PromptConfig]):
         chosen = self._choose(plan)
         adapted = self._adapt(plan, chosen, beside)
         call = call_of(self.config, adapted.tokens, adapted.tokens_found, data, Prices())
+        size = beside.searched.size.tokens if beside.searched else 0
+        refuse(self.backend, self._too_much_to_embed(size))
+        embedding = embedding_of(self.config, adapted, size, Prices(self.context.prices))
         shape = adapted.shape() | ({} if call is None else {"call": call.shown()})
+        shape |= {} if embedding is None else {"embedding": embedding}
         notes = [
             *self._notes(adapted, chosen, reads),
             *self._advice(beside, reads),
             *(call.notes(self.config) if call else ()),
+            *([_UNPRICED.format(**embedding)] if embedding and embedding["usd"] is None else []),
         ]
         return replace(plan, request=shape, warnings=tuple(notes))
 
@@ -136,10 +154,10 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     def submit(self, plan: Plan[PromptConfig], uploads: Mapping[str, str], tag: str) -> Snapshot:
         """Write the model's file, or start the worker that asks; the same tag does the same again."""
+        adapted = self.adapted(plan)
+        self._finding.prepare_documents(adapted)
         if not plan.config.asks:
-            adapted = self.adapted(plan)
-            if adapted.search is not None:
-                self._finding.index(adapted.search)
+            self._finding.prepare_examples(adapted, adapted.key)
             adapted.save(self.path_of(tag))
         else:
             self._searching(plan, uploads, tag).start()
@@ -148,7 +166,9 @@ class PromptAdapter(Adapter[PromptConfig]):
     def estimate(self, plan: Plan[PromptConfig], uploads: Mapping[str, str]) -> float | None:
         """What measuring and searching may cost at most, where its budget says so in money; nothing without one."""
         del uploads
-        return plan.config.budget.usd if plan.config.asks else 0.0
+        embedding = plan.request.get("embedding", {"usd": 0.0})["usd"]
+        asking = plan.config.budget.usd if plan.config.asks else 0.0
+        return None if asking is None or embedding is None else asking + embedding
 
     def _searching(self, plan: Plan[PromptConfig], uploads: Mapping[str, str], tag: str) -> Job:
         hosts = self.context.egress.hosts
@@ -234,6 +254,14 @@ class PromptAdapter(Adapter[PromptConfig]):
             problems.append(f'cache: {vendor.name} cannot be told "{cache}"; {known}')
         return problems
 
+    def _too_much_to_embed(self, tokens: int) -> list[str]:
+        """Documents of whose passages a file would not take the vectors, in one sentence."""
+        passages = tokens // Chunking().tokens
+        if self.config.embed is None or self.config.store is not None or passages <= MOST_VECTORS:
+            return []
+        about = f"the documents have about {passages:,} passages"
+        return [f"embed: {about}, and an index in a file compares {MOST_VECTORS:,}: name a store, or leave it out"]
+
     def _reads(self) -> int | None:
         """Tokens that the model reads at most, where that is known without asking anybody.
 
@@ -272,6 +300,7 @@ class PromptAdapter(Adapter[PromptConfig]):
             model=config.model,
             base_url=config.base_url,
             wire=config.wire,
+            embed=config.embedding.by if config.embedding and (searched or (rows and not fixed)) else None,
             name=config.name,
             settings=Settings(max_tokens=config.max_tokens, temperature=config.temperature),
             data=Provenance(fingerprint=plan.fingerprint, rows=plan.files[0].rows),
@@ -281,7 +310,7 @@ class PromptAdapter(Adapter[PromptConfig]):
                 *([Answers(beside.schema)] if beside.schema is not None else []),
                 *([Examples.of(rows)] if rows and fixed else []),
                 *([Corpus(beside.documents)] if beside.documents else []),
-                *([_passages(searched, config.passages)] if searched else []),
+                *([_passages(searched, config)] if searched else []),
                 *([RetrievedExamples.of(_number(config), rows)] if rows and not fixed else []),
                 Question(),
             ),
@@ -320,7 +349,8 @@ class PromptAdapter(Adapter[PromptConfig]):
     def version(self, model_id: str) -> str:
         """A hash of all in the file that makes a difference to answers: its owner may edit it."""
         adapted = self._serving.model(model_id).adapted
-        said = (adapted.model, adapted.base_url, adapted.wire, adapted.settings, adapted.segments)
+        said: tuple[object, ...] = (adapted.model, adapted.base_url, adapted.wire, adapted.settings, adapted.segments)
+        said += () if adapted.embed is None else (adapted.embed,)
         return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()
 
     def abilities(self, model_id: str) -> Abilities:
@@ -368,7 +398,8 @@ class PromptAdapter(Adapter[PromptConfig]):
         ready, service = self._serving.opened(model_id) or (yield partial(self._serving.open, model_id))
         adapted, found = ready.adapted, Found()
         if adapted.search is not None or adapted.likeness is not None:
-            found = yield partial(self._finding.found, adapted, ready.key, messages)
+            find = partial(self._finding.found, adapted, ready.key, messages)
+            found = yield find if adapted.embed is None else Request(find)
         ask = adapted.ask(ready.front, messages, options, found)
         yield from self._serving.refuse_overflow(service, ask, adapted)
         return service, ask
@@ -392,13 +423,13 @@ class PromptAdapter(Adapter[PromptConfig]):
         if path.parent != self._models or path.suffix != ".json":
             raise UnsupportedError(f"{model_id} was not made by a job under {self._models}; delete it yourself")
         try:
-            search = AdaptedModel.load(path).search
+            adapted = AdaptedModel.load(path)
         except (NotFoundError, ArtifactError):  # nobody can say what it searched
-            search = None
+            adapted = None
         path.unlink(missing_ok=True)
-        if search is not None:
+        if adapted is not None:
             candidates = self._home.glob("jobs/*/candidates/*.json")  # a job under way needs its own
-            self._finding.forget(search, chain(self._models.glob("*.json"), candidates))
+            self._finding.forget(adapted, chain(self._models.glob("*.json"), candidates))
 
     async def aclose(self) -> None:
         """Let go of the running event loop's connections."""
@@ -408,6 +439,7 @@ class PromptAdapter(Adapter[PromptConfig]):
         """Let go of connections and loaded models."""
         self._serving.close()
         self._finding.close()
+        self._http.close()
 
 
 def _number(settled: PromptConfig) -> int:
@@ -415,8 +447,10 @@ def _number(settled: PromptConfig) -> int:
     return settled.examples
 
 
-def _passages(searched: Searched, k: int) -> RetrievedPassages:
-    return RetrievedPassages(Search(documents=searched.names, k=k, fingerprint=searched.fingerprint))
+def _passages(searched: Searched, config: PromptConfig) -> RetrievedPassages:
+    store = None if config.store is None else config.store.at
+    fingerprint = searched.fingerprint
+    return RetrievedPassages(Search(documents=searched.names, k=config.passages, fingerprint=fingerprint, store=store))
 
 
 def _shared_system(plan: Plan[PromptConfig], chosen: Chosen, *, rich: bool) -> str | None:

@@ -10,6 +10,8 @@ import httpx2
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from adaptkit.adapter import BackendConfig, LocalPath, ModelName
+from adaptkit.backends.prompt.embed import Embed, EmbedSetting
+from adaptkit.backends.prompt.store import Store
 from adaptkit.backends.services.vendors import VENDORS, Vendor, split_model
 from adaptkit.http import checked_url, loopback
 from adaptkit.metrics import MetricName
@@ -107,11 +109,14 @@ class PromptConfig(BackendConfig):
             (``response_format`` with ``json_schema``: vLLM, Ollama and llama.cpp's server can). Vendors do in any case.
         examples: How many training rows stand in front of the question; a table where that is to be measured.
         examples_by: ``fixed``: the same for every question, spread over the different answers, which services remember.
-            ``similarity``: those that are most like the question, found by their words.
+            ``similarity``: those that are most like the question, found by their words, with `embed` by vectors too.
         corpus: Texts that stand in front of every question, whole: files (``.txt``, ``.md``, ``.jsonl`` of ``id``,
             ``title`` and ``text``), folders of them, globs.
         documents: Texts that are searched for each question, named as in `corpus`; better than it only where all of
             them would be too much to stand in the prompt, which a plan says.
+        store: Where `documents` are kept that several machines search; see `Store`. ``None`` for a file on this one.
+        embed: Model whose vectors have a say, beside the words, in what is found for a question; see `Embed`. A name
+            stands for a table with nothing but ``model``.
         passages: How many passages of `documents` stand in front of a question.
         cache: How long a vendor is to remember what stands in front of the question, in the vendor's words; ``off``
             for not at all; ``None`` for the vendor's default.
@@ -136,6 +141,8 @@ class PromptConfig(BackendConfig):
     examples_by: Way = "fixed"
     corpus: tuple[LocalPath, ...] = ()
     documents: tuple[LocalPath, ...] = ()
+    store: Store | None = None
+    embed: EmbedSetting | None = None
     passages: int = Field(8, ge=1, le=100)
     cache: Literal["5m", "30m", "1h", "12h", "off"] | None = None
     max_tokens: int | None = Field(None, ge=1)
@@ -208,6 +215,17 @@ class PromptConfig(BackendConfig):
         return self.api_key_env or (self.vendor.key_env if self.vendor else None)
 
     @property
+    def embedding(self) -> Embed | None:
+        """What embeds, with its address and key; ``None`` where only words count."""
+        return None if self.embed is None else self.embed.beside(self.vendor, self.base_url, self.api_key_env)
+
+    @property
+    def finds_examples(self) -> bool:
+        """Whether examples are looked for by their likeness to the question, in one way that is tried at least."""
+        ways = self.measured.settings if self.measured else ((self.examples, self.examples_by),)
+        return any(count and way == "similarity" for count, way in ways)
+
+    @property
     def reflecting(self) -> PromptConfig:
         """The model that reflects, with nothing in front of its question; asked where `model` is, if it can be."""
         model = (self.optimize and self.optimize.reflection) or self.model
@@ -221,6 +239,14 @@ class PromptConfig(BackendConfig):
             raise ValueError("examples_by: where examples are measured, the ways to try are examples.ways")
         if self.measured and self.optimize and (self.measured.metric or self.measured.budget):
             raise ValueError("examples: with optimize, its metric and budget hold for both: leave them out here")
+        if self.embedding is not None and (problem := self.embedding.problem()):
+            raise ValueError(problem)
+        if self.embed is not None and not self.documents and not self.finds_examples:
+            raise ValueError(
+                'embed is for what is searched: name documents, say examples_by = "similarity", or leave it'
+            )
+        if self.store is not None and not self.documents:
+            raise ValueError("store is where documents are kept: name documents, or leave it out")
         host, built_in = self.host, self.model.startswith("builtin:")
         if host is None and self.api_key_env is not None:
             raise ValueError("api_key_env is the key of a service: add its base_url, or leave it out")

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from adaptkit.backends.prompt.adapted import estimated
+from adaptkit.backends.prompt.adapted import AdaptedModel, Examples, estimated
 from adaptkit.backends.prompt.config import PromptConfig
 from adaptkit.backends.services.vendors import split_model
 from adaptkit.data import Dataset
 from adaptkit.data.conversations import conversation_of
+from adaptkit.http import loopback
 from adaptkit.prices import Prices, RateCard
 
-__all__ = ["Call", "call_of", "rate_card"]
+__all__ = ["Call", "call_of", "embedding_of", "rate_card"]
 
 #: Rows that are looked at to learn how long a question and an answer are.
 _SAMPLE = 200
@@ -98,6 +99,29 @@ def call_of(config: PromptConfig, before: int, found: int, data: Dataset, prices
     ttl = None if config.cache == "off" else config.cache or default
     card = prices.chat(vendor.name, split_model(config.model)[1], before + question)
     return Call(before, question, answer, card, ttl)
+
+
+def embedding_of(config: PromptConfig, adapted: AdaptedModel, documents: int, prices: Prices) -> dict[str, Any] | None:
+    """What embedding everything once takes, for a plan; ``None`` where nothing is embedded.
+
+    Args:
+        config: The target's configuration.
+        adapted: The model that is planned.
+        documents: Estimated tokens of the documents that are searched.
+        prices: The table to look in; a user's own may say what the vendors' tables do not.
+    """
+    embed = config.embedding
+    if embed is None or adapted.embed is None:
+        return None
+    rows = () if adapted.likeness is None else adapted.likeness.conversations
+    asked = sum(estimated(turn.text) for turn in Examples(rows).messages() if turn.role == "user")
+    tokens = documents + asked
+    card = prices.chat(embed.vendor.name, split_model(embed.model)[1]) if embed.vendor else None
+    usd = 0.0 if embed.vendor is None and loopback(embed.host) else None
+    shown: dict[str, Any] = {"model": embed.model, "tokens": tokens, "usd": usd}
+    if card is not None:
+        shown |= {"usd": _rounded(tokens * card.input / 1e6), "prices": f"{card.source}, {card.date}"}
+    return shown
 
 
 def rate_card(model: str) -> RateCard | None:

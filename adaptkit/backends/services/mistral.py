@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx2
@@ -11,6 +11,7 @@ import msgspec
 
 from adaptkit.backends.chat_endpoint import tool_call
 from adaptkit.backends.services.ask import Ask, in_words, private_texts
+from adaptkit.backends.services.embedding import Embedded, EmbeddingAnswer, Vectors
 from adaptkit.backends.services.sdk import Keyed, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
 from adaptkit.data.formats.messages import write_message
@@ -147,6 +148,13 @@ class Ministry:
         del ask
         yield from ()
         return None
+
+    def embed(self, model: str, texts: Sequence[str]) -> Vectors:
+        """See `embedding.Embeds`."""
+        with translated(self._backend, texts):
+            answered = self._keyed.client().embeddings.create(model=model, inputs=list(texts))
+            found = [Embedded(each.embedding or [], -1 if each.index is None else each.index) for each in answered.data]
+        return EmbeddingAnswer(found).vectors(len(texts), self._backend)
 
     def _request(self, ask: Ask) -> dict[str, Any]:
         refuse_options(self._vendor, msgspec.structs.asdict(ask.options))

@@ -15,6 +15,7 @@ import msgspec
 
 from adaptkit.backends.chat_endpoint import tool_call
 from adaptkit.backends.services.ask import Ask, private_texts
+from adaptkit.backends.services.embedding import EmbeddingAnswer, Vectors, embedding_request
 from adaptkit.backends.services.sdk import Keyed, Written, decoded, quietly, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
 from adaptkit.decodable import decodable
@@ -150,6 +151,12 @@ class Gpt:
         with translated(self._backend, private_texts(ask)), quietly(_LOGGER):
             answered = yield self._post(f"{_RESPONSES}/input_tokens", request)
         return decoded(answered, _Counted, self._backend).input_tokens
+
+    def embed(self, model: str, texts: Sequence[str]) -> Vectors:
+        """See `embedding.Embeds`."""
+        with translated(self._backend, texts), quietly(_LOGGER):
+            answered = self._post("/embeddings", embedding_request(model, texts)).ask()
+        return decoded(answered, EmbeddingAnswer, self._backend).vectors(len(texts), self._backend)
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Request:
         def post(client: openai.OpenAI | openai.AsyncOpenAI) -> object:

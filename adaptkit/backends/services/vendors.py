@@ -26,6 +26,7 @@ class Vendor:
         abilities: What its models take.
         refused: Why a setting cannot be had, by the name of the setting.
         ttls: How long it can be told to remember a prompt.
+        embeds: Whether it has models that turn texts into vectors.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Vendor:
     abilities: Abilities
     refused: Mapping[str, str] = field(default_factory=dict)
     ttls: Sequence[str] = ()
+    embeds: bool = False
 
     def problems(self, settings: Mapping[str, object]) -> list[str]:
         """One sentence for each setting that cannot be had; those that are ``None`` or empty are fine."""
@@ -72,6 +74,7 @@ VENDORS: Mapping[str, Vendor] = {
                 "(model without openai:, and base_url)",
             },
             ttls=("30m", "12h"),
+            embeds=True,
         ),
         Vendor(
             name="mistral",
@@ -79,6 +82,7 @@ VENDORS: Mapping[str, Vendor] = {
             base_url="https://api.mistral.ai",
             key_env="MISTRAL_API_KEY",
             abilities=Abilities(schema=True, tools=True, documents=True),
+            embeds=True,
         ),
     )
 }

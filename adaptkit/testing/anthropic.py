@@ -38,6 +38,8 @@ class FakeAnthropic:
         overloaded: How many of the next requests are answered with 529.
         broken_after: Characters after which the next stream breaks off, or ``None``.
         silent: Whether it does so without an error event.
+        reads: Tokens of a prompt that it says each of its models reads, ``None`` for saying nothing.
+        writes: The same of an answer.
     """
 
     def __init__(self, key: str | None = None) -> None:
@@ -45,12 +47,15 @@ class FakeAnthropic:
         self.overloaded = 0
         self.broken_after: int | None = None
         self.silent = False
+        self.reads: int | None = 1_000_000
+        self.writes: int | None = 128_000
         self._next: deque[dict[str, Any]] = deque()
         self._cached: set[str] = set()
         self.wire = Wire(
             [
                 Route("POST", "/v1/messages", "chat", self._chat),
                 Route("POST", "/v1/messages/count_tokens", "count", self._count),
+                Route("GET", "/v1/models/{model}", "model", self._model),
             ],
             key,
         )
@@ -96,6 +101,11 @@ class FakeAnthropic:
 
     def _count(self, asked: Asked) -> Answer:
         return Answer({"input_tokens": _tokens(asked.json())})
+
+    def _model(self, asked: Asked) -> Answer:
+        name, day = asked.matched["model"], "2026-10-01T00:00:00Z"
+        about = {"type": "model", "id": name, "display_name": name, "created_at": day, "lifecycle": "active"}
+        return Answer({**about, "max_input_tokens": self.reads, "max_tokens": self.writes})
 
     def _usage(self, body: dict[str, Any], said: dict[str, Any]) -> dict[str, int]:
         """What was read from the cache and written to it: the longest beginning with a mark that was there before."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from adaptkit import Client, Dataset, Document, Message, ServiceError, UnsupportedError, score
+from adaptkit import BackendError, Client, Dataset, Document, Message, ServiceError, UnsupportedError, score
 from adaptkit.testing import FakeAnthropic
 from adaptkit.types import Citation
 from tests.prompt.conftest import KEY, rows
@@ -185,6 +185,12 @@ def test_unknown_words_are_carried(model, service):
 def test_it_counts(model):
     counted = model._adapter.count(model.id, (Message(role="user", content=QUESTION),), _options())
     assert counted == model.chat(QUESTION).usage.input_tokens
+
+
+def test_a_page_is_no_count(model, service):
+    service.wire.next("count", "html")
+    with pytest.raises(BackendError, match="not JSON"):
+        model._adapter.count(model.id, (Message(role="user", content=QUESTION),), _options())
 
 
 def _options():

@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 
 from adaptkit.backends.services.ask import Ask, private_texts
-from adaptkit.backends.services.sdk import Keyed, Written, decoded, quietly, translated
+from adaptkit.backends.services.sdk import PATIENCE, Keyed, Written, decoded, quietly, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
+from adaptkit.backends.services.window import Window
 from adaptkit.decodable import decodable
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
 from adaptkit.http import Clients
@@ -75,6 +76,17 @@ class _Message(msgspec.Struct):
     usage: _Usage = msgspec.field(default_factory=_Usage)
 
 
+@decodable
+class _Counted(msgspec.Struct):
+    input_tokens: int
+
+
+@decodable
+class _Told(msgspec.Struct):
+    max_input_tokens: int | None = None
+    max_tokens: int | None = None
+
+
 def open_service(vendor: Vendor, http: Clients, base_url: str, key_env: str, backend: str) -> Claude:
     """See `vendors.open_vendor`."""
     # the address is always given: one from the environment would lead around the egress policy's check of a plan
@@ -132,11 +144,22 @@ class Claude:
         request = {name: value for name, value in self._request(ask).items() if name in counted}
 
         def count(client: anthropic.Anthropic | anthropic.AsyncAnthropic) -> object:
-            return client.messages.count_tokens(**request)
+            return client.messages.with_raw_response.count_tokens(**request)
 
         with translated(self._backend, private_texts(ask)), quietly(_LOGGER):
-            counted_tokens = yield self._keyed.request(count, count)
-        return int(counted_tokens.input_tokens)
+            response = (yield self._keyed.request(count, count)).http_response
+        return decoded(response, _Counted, self._backend).input_tokens
+
+    def window(self, model: str) -> Steps[Window]:
+        """See `ask.TellsWindow`."""
+
+        def retrieve(client: anthropic.Anthropic | anthropic.AsyncAnthropic) -> object:
+            return client.models.with_raw_response.retrieve(model, timeout=PATIENCE)
+
+        with translated(self._backend, ()), quietly(_LOGGER):
+            response = (yield self._keyed.request(retrieve, retrieve)).http_response
+        told = decoded(response, _Told, self._backend)
+        return Window(reads=told.max_input_tokens or None, writes=told.max_tokens or None)
 
     def _assembled(self, request: Mapping[str, Any], private: Sequence[str]) -> Steps[Reply]:
         """A long answer, streamed on its way and whole in the end."""
@@ -164,7 +187,7 @@ class Claude:
         options = ask.options
         request: dict[str, Any] = {
             "model": ask.model,
-            "max_tokens": options.max_tokens or MAX_TOKENS,
+            "max_tokens": options.max_tokens or min(MAX_TOKENS, ask.window.writes or MAX_TOKENS),
             "messages": _turns(ask, self._examples(ask.examples)),
         }
         if ask.system:

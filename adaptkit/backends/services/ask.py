@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from adaptkit.adapter import ChatOptions
+from adaptkit.backends.services.window import Window
 from adaptkit.documents import with_documents
 from adaptkit.steps import Steps
 from adaptkit.types import Document, Message, Reply
 
-__all__ = ["Ask", "Cache", "Service", "in_words", "lower_bound", "private_texts", "upper_bound"]
+__all__ = ["Ask", "Cache", "Service", "TellsWindow", "in_words", "lower_bound", "private_texts", "upper_bound"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Ask:
         found: Turns chosen for this question, between what is stable and the conversation.
         options: How to answer; its documents are for this question.
         cache: Whether the stable part, up to and with the corpus, is to be remembered; ``None`` for not.
+        window: How much the model reads and writes, as far as that is known.
     """
 
     model: str
@@ -52,6 +54,7 @@ class Ask:
     found: tuple[Message, ...] = field(default=(), repr=False)
     options: ChatOptions = field(default=ChatOptions(), repr=False)
     cache: Cache | None = None
+    window: Window = field(default=Window())
 
 
 class Service(Protocol):
@@ -73,6 +76,19 @@ class Service(Protocol):
 
     def count(self, ask: Ask) -> Steps[int | None]:
         """Tokens of the prompt by the service's own counter, ``None`` where it has none: one request, free."""
+        ...
+
+
+@runtime_checkable
+class TellsWindow(Protocol):
+    """A service that says how much its models read and write."""
+
+    def window(self, model: str) -> Steps[Window]:
+        """What the service says of a model: one request, free, given up after a few seconds.
+
+        Raises:
+            BackendError, ConfigError, MissingDependencyError: as `Service.answer` does.
+        """
         ...
 
 

@@ -11,8 +11,9 @@ import msgspec
 
 from adaptkit.backends.chat_endpoint import tool_call
 from adaptkit.backends.services.ask import Ask, in_words, private_texts
-from adaptkit.backends.services.sdk import Keyed, translated
+from adaptkit.backends.services.sdk import PATIENCE, Keyed, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
+from adaptkit.backends.services.window import Window
 from adaptkit.data.formats.messages import write_message
 from adaptkit.decodable import decodable
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
@@ -147,6 +148,18 @@ class Ministry:
         del ask
         yield from ()
         return None
+
+    def window(self, model: str) -> Steps[Window]:
+        """See `ask.TellsWindow`; what an answer has at most is not told."""
+        asked: dict[str, Any] = {"model_id": model, "timeout_ms": int(PATIENCE * 1000)}
+        with translated(self._backend, ()):
+            request = self._keyed.request(
+                lambda client: client.models.retrieve(**asked), lambda client: client.models.retrieve_async(**asked)
+            )
+            told = yield request if _on_asyncio() else Request(request.ask)
+        # the SDK fills in 32,768 where the service says nothing
+        said = "max_context_length" in told.model_fields_set
+        return Window(reads=told.max_context_length or None if said else None)
 
     def _request(self, ask: Ask) -> dict[str, Any]:
         refuse_options(self._vendor, msgspec.structs.asdict(ask.options))

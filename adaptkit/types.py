@@ -305,14 +305,16 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Citation(msgspec.Struct, frozen=True, kw_only=True):
     """What a part of an answer rests on.
 
-    ``start`` and ``end`` are the part in ``Reply.text``, ``quote`` the words of the document that it rests on, and
-    ``document`` the document's place among those asked with, from 0, where the service says it.
+    ``start`` and ``end`` are the part in ``Reply.text``, ``quote`` the words that it rests on, ``title`` and ``source``
+    those of the document, or of the one that a passage was found in. ``document`` is the document's place among those
+    asked with, from 0, the corpus first, where the service says it; a passage has none.
     """
 
     start: int
     end: int
     quote: str
     title: str | None = None
+    source: str | None = None
     document: int | None = None
 
 

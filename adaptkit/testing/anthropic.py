@@ -181,13 +181,20 @@ def _wrong(body: dict[str, Any]) -> str | None:
     blocks = [block for turn in body["messages"] for block in turn["content"]]
     if any(block["type"] == "text" and not block["text"] for block in blocks):
         return "messages: text content blocks must be non-empty"
-    cited = {block.get("citations", {}).get("enabled", False) for block in blocks if block["type"] == "document"}
+    if any(not all(block.get(name) for name in ("source", "title", "content")) for block in blocks if _found(block)):
+        return "messages: a search result has a source, a title and content"
+    told = [block for block in blocks if block["type"] == "document" or _found(block)]
+    cited = {block.get("citations", {}).get("enabled", False) for block in told}
     if len(cited) > 1:
-        return "messages: citations must be enabled on all or none of the documents"
+        return "messages: citations must be enabled on all or none of the documents and search results"
     if True in cited and "format" in body.get("output_config", {}):
         return "output_config.format: not supported together with citations"
     marks = len(re.findall('"cache_control"', json.dumps(body)))
     return "A maximum of 4 blocks with cache_control may be provided" if marks > 4 else None
+
+
+def _found(block: dict[str, Any]) -> bool:
+    return bool(block["type"] == "search_result")
 
 
 def _blocks(body: dict[str, Any]) -> Iterator[dict[str, Any]]:

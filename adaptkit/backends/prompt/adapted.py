@@ -307,15 +307,13 @@ class AdaptedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """
         lead = next((at for at, turn in enumerate(question) if turn.role not in _SYSTEM), len(question))
         more = [turn.text for turn in question[:lead] if turn.text not in front.system]
-        options = self.options(options)
-        if found.passages:
-            options = msgspec.structs.replace(options, documents=(*found.passages, *options.documents))
         return replace(
             front,
             messages=tuple(question[lead:]),
             system=(*front.system, *more),
             found=found.examples,
-            options=options,
+            passages=found.passages,
+            options=self.options(options),
         )
 
     def conversation(self, question: Sequence[Message]) -> tuple[Message, ...]:

@@ -44,6 +44,9 @@ _FINISH = {
 }
 _DATA_URL = re.compile(r"data:(image/[a-z+.-]+);base64,", re.IGNORECASE)
 
+#: Paragraphs, each with the blank lines behind it.
+_PARAGRAPHS = re.compile(r"\s*\S.*?(?:\n\s*\n|\s*\Z)", re.DOTALL)
+
 Block = dict[str, Any]
 
 
@@ -51,6 +54,8 @@ class _Cited(msgspec.Struct):
     cited_text: str = ""
     document_index: int | None = None
     document_title: str | None = None
+    title: str | None = None
+    source: str | None = None
 
 
 class _Block(msgspec.Struct):
@@ -121,7 +126,8 @@ class Claude:
 
         with translated(self._backend, private), quietly(_LOGGER):
             response = (yield self._keyed.request(create, create)).http_response
-        return _reply(decoded(response, _Message, self._backend), msgspec.json.decode(response.content))
+        message = decoded(response, _Message, self._backend)
+        return _reply(message, msgspec.json.decode(response.content), _sources(request))
 
     def stream(self, ask: Ask) -> Iterator[str]:
         """See `Service.stream`."""
@@ -177,7 +183,7 @@ class Claude:
         message = msgspec.convert(whole, _Message)
         if message.stop_reason is None:
             raise self._broken_off()
-        return _reply(message, whole)
+        return _reply(message, whole, _sources(request))
 
     def _broken_off(self) -> ServiceError:
         return ServiceError("Claude's stream broke off before the answer's end", backend=self._backend)
@@ -220,8 +226,11 @@ def _turns(ask: Ask, examples: Sequence[Turn]) -> list[Turn]:
         following.append({"role": "user", "content": _marked([_document(each, ask) for each in ask.corpus], ask)})
     following += map(_turn, ask.found)
     for at, turn in enumerate(ask.messages):
-        if at == last and ask.options.documents:
-            following.append({"role": "user", "content": [_document(each, ask) for each in ask.options.documents]})
+        if at == last and ask.documents:
+            found = [_passage(each, ask) for each in ask.passages]
+            following.append(
+                {"role": "user", "content": found + [_document(each, ask) for each in ask.options.documents]}
+            )
         following.append(_turn(turn))
     _join(turns, following)
     if not turns or turns[-1]["role"] == "assistant":
@@ -277,9 +286,19 @@ def _document(document: Document, ask: Ask) -> Block:
     block: Block = {"type": "document", "source": source, "title": document.title}
     if document.source:
         block["context"] = document.source
-    if ask.options.citations:  # of one request all documents are cited, or none
-        block["citations"] = {"enabled": True}
-    return block
+    return _cited(block, ask)
+
+
+def _passage(passage: Document, ask: Ask) -> Block:
+    """What was found, by paragraphs: a paragraph is the least that can be cited of it."""
+    title, source = passage.title or passage.source or "", passage.source or passage.title
+    content = [{"type": "text", "text": text} for text in _PARAGRAPHS.findall(passage.text)]
+    return _cited({"type": "search_result", "source": source, "title": title, "content": content}, ask)
+
+
+def _cited(block: Block, ask: Ask) -> Block:
+    # of one request everything is cited, or nothing
+    return {**block, "citations": {"enabled": True}} if ask.options.citations else block
 
 
 def _tool(tool: Mapping[str, Any]) -> Block:
@@ -305,11 +324,18 @@ def _schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 # and back -------------------------------------------------------------------------------------------------------------
 
 
-def _reply(message: _Message, raw: Mapping[str, Any]) -> Reply:
+def _sources(request: Mapping[str, Any]) -> list[str | None]:
+    """Where the documents of a request come from, in their order, by which a citation names them."""
+    blocks = (block for turn in request["messages"] for block in turn["content"])
+    return [block.get("context") for block in blocks if block["type"] == "document"]
+
+
+def _reply(message: _Message, raw: Mapping[str, Any], sources: Sequence[str | None] = ()) -> Reply:
     text, citations, calls = "", list[Citation](), list[ToolCall]()
     for block in message.content:
         if block.type == "text":
-            citations += [_citation(cited, len(text), len(text) + len(block.text)) for cited in block.citations or ()]
+            end = len(text) + len(block.text)
+            citations += [_citation(cited, len(text), end, sources) for cited in block.citations or ()]
             text += block.text
         elif block.type == "tool_use":
             calls.append(ToolCall(name=block.name, arguments=block.input, id=block.id))
@@ -331,6 +357,9 @@ def _reply(message: _Message, raw: Mapping[str, Any]) -> Reply:
     )
 
 
-def _citation(cited: _Cited, start: int, end: int) -> Citation:
-    quote, title, document = cited.cited_text, cited.document_title, cited.document_index
-    return Citation(start=start, end=end, quote=quote, title=title, document=document)
+def _citation(cited: _Cited, start: int, end: int, sources: Sequence[str | None]) -> Citation:
+    document, source = cited.document_index, cited.source
+    if document is not None and 0 <= document < len(sources):
+        source = sources[document]
+    title = cited.title if document is None else cited.document_title
+    return Citation(start=start, end=end, quote=cited.cited_text, title=title, source=source, document=document)

@@ -41,6 +41,7 @@ class Ask:
         examples: Turns that are the same in every call.
         corpus: Documents that are the same in every call.
         found: Turns chosen for this question, between what is stable and the conversation.
+        passages: What was found in the user's documents for this question.
         options: How to answer; its documents are for this question.
         cache: Whether the stable part, up to and with the corpus, is to be remembered; ``None`` for not.
         window: How much the model reads and writes, as far as that is known.
@@ -52,9 +53,15 @@ class Ask:
     examples: tuple[Message, ...] = field(default=(), repr=False)
     corpus: tuple[Document, ...] = field(default=(), repr=False)
     found: tuple[Message, ...] = field(default=(), repr=False)
+    passages: tuple[Document, ...] = field(default=(), repr=False)
     options: ChatOptions = field(default=ChatOptions(), repr=False)
     cache: Cache | None = None
     window: Window = field(default=Window())
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        """All that this question is to be answered from, for services that know one kind."""
+        return (*self.passages, *self.options.documents)
 
 
 class Service(Protocol):
@@ -95,7 +102,7 @@ class TellsWindow(Protocol):
 def in_words(ask: Ask) -> tuple[Message, ...]:
     """The whole prompt as messages, for services that know nothing else: documents are written into the turns."""
     system = [Message(role="system", content="\n\n".join(ask.system))] if ask.system else []
-    conversation = with_documents(ask.messages, ask.options.documents)
+    conversation = with_documents(ask.messages, ask.documents)
     after = with_documents([*ask.found, *conversation], ask.corpus, first=True)
     return (*system, *ask.examples, *after)
 
@@ -103,7 +110,7 @@ def in_words(ask: Ask) -> tuple[Message, ...]:
 def private_texts(ask: Ask) -> list[str]:
     """Everything that was sent and must not come back in an error."""
     texts = [*ask.system, *(turn.text for turn in (*ask.examples, *ask.found, *ask.messages))]
-    return texts + [document.text for document in (*ask.corpus, *ask.options.documents)]
+    return texts + [document.text for document in (*ask.corpus, *ask.documents)]
 
 
 def lower_bound(ask: Ask) -> int:

@@ -217,7 +217,7 @@ def _input(ask: Ask, examples: Sequence[Item]) -> list[Item]:
         stable += [item for turn in with_documents((), ask.corpus) for item in _items(turn)]
     if ask.cache is not None and _breaks(ask.model):
         _mark(stable)
-    conversation = with_documents(ask.messages, ask.options.documents)
+    conversation = with_documents(ask.messages, ask.documents)
     return stable + [item for turn in (*ask.found, *conversation) for item in _items(turn)]
 
 

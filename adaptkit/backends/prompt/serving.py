@@ -209,7 +209,7 @@ def _longest(ask: Ask) -> str:
         "take files out of corpus, or name them in documents, which are searched": sum(
             len(each.text) for each in ask.corpus
         ),
-        "give fewer documents or passages": sum(len(each.text) for each in ask.documents),
+        "give fewer documents or passages": sum(len(each.text) + len(each.pdf or b"") for each in ask.documents),
         "shorten the conversation": sum(len(turn.text) for turn in ask.messages),
     }
     return max(parts, key=lambda advice: parts[advice])

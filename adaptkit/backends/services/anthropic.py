@@ -8,6 +8,7 @@ it; system messages stand in front; neighbouring turns of one role are one; an a
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -56,6 +57,7 @@ class _Cited(msgspec.Struct):
     document_title: str | None = None
     title: str | None = None
     source: str | None = None
+    start_page_number: int | None = None
 
 
 class _Block(msgspec.Struct):
@@ -283,7 +285,12 @@ def _part(part: object) -> Block:
 
 def _document(document: Document, ask: Ask) -> Block:
     source = {"type": "text", "media_type": "text/plain", "data": document.text}
-    block: Block = {"type": "document", "source": source, "title": document.title}
+    if document.pdf is not None:
+        data = b64encode(document.pdf).decode()
+        source = {"type": "base64", "media_type": "application/pdf", "data": data}
+    block: Block = {"type": "document", "source": source}
+    if document.title:
+        block["title"] = document.title
     if document.source:
         block["context"] = document.source
     return _cited(block, ask)
@@ -362,4 +369,5 @@ def _citation(cited: _Cited, start: int, end: int, sources: Sequence[str | None]
     if document is not None and 0 <= document < len(sources):
         source = sources[document]
     title = cited.title if document is None else cited.document_title
-    return Citation(start=start, end=end, quote=cited.cited_text, title=title, source=source, document=document)
+    quote, page = cited.cited_text, cited.start_page_number
+    return Citation(start=start, end=end, quote=quote, title=title, source=source, document=document, page=page)

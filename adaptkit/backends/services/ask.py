@@ -63,6 +63,16 @@ class Ask:
         """All that this question is to be answered from, for services that know one kind."""
         return (*self.passages, *self.options.documents)
 
+    @property
+    def texts(self) -> tuple[Document, ...]:
+        """Those that are texts."""
+        return tuple(document for document in self.documents if document.pdf is None)
+
+    @property
+    def pdfs(self) -> tuple[Document, ...]:
+        """Those that are not."""
+        return tuple(document for document in self.options.documents if document.pdf is not None)
+
 
 class Service(Protocol):
     """Somebody who answers. Answering and counting are steps, for threads and event loops alike."""
@@ -107,6 +117,9 @@ def in_words(ask: Ask) -> tuple[Message, ...]:
     return (*system, *ask.examples, *after)
 
 
+_PER_PDF_BYTE = 5
+
+
 def private_texts(ask: Ask) -> list[str]:
     """Everything that was sent and must not come back in an error."""
     texts = [*ask.system, *(turn.text for turn in (*ask.examples, *ask.found, *ask.messages))]
@@ -119,7 +132,12 @@ def lower_bound(ask: Ask) -> int:
 
 
 def upper_bound(ask: Ask) -> int:
-    """More tokens than the texts of the prompt have: half its bytes, where English has a quarter, Burmese a third."""
+    """More tokens than the prompt has, images aside.
+
+    Of texts half the bytes, where English has a quarter, Burmese a third; of PDFs, which are packed and are read both
+    as text and as pictures, five a byte.
+    """
     sizes = sum(len(text.encode("utf-8", "surrogatepass")) for text in private_texts(ask))
     extras: tuple[Any, ...] = (ask.options.schema, ask.options.tools)
-    return (sizes + len(msgspec.json.encode(extras))) // 2
+    pdfs = sum(len(document.pdf or b"") for document in ask.pdfs)
+    return (sizes + len(msgspec.json.encode(extras))) // 2 + _PER_PDF_BYTE * pdfs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -11,6 +12,7 @@ import msgspec
 
 from adaptkit.backends.chat_endpoint import tool_call
 from adaptkit.backends.services.ask import Ask, in_words, private_texts
+from adaptkit.backends.services.pdfs import before_question, pdf_name, pdf_url
 from adaptkit.backends.services.sdk import PATIENCE, Keyed, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
 from adaptkit.backends.services.window import Window
@@ -19,7 +21,7 @@ from adaptkit.decodable import decodable
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
 from adaptkit.http import Clients
 from adaptkit.steps import Request, Steps
-from adaptkit.types import AudioPart, Message, Reply, Usage
+from adaptkit.types import AudioPart, Document, Message, Reply, Usage
 
 try:
     from mistralai.client import Mistral
@@ -173,7 +175,8 @@ class Ministry:
             "response_format": None if options.schema is None else _format(options.schema),
             "prompt_cache_key": None if ask.cache is None else ask.cache.key,
         }
-        messages = [_message(turn) for turn in in_words(ask)]
+        words = replace(ask, passages=(), options=msgspec.structs.replace(options, documents=ask.texts))
+        messages = before_question([_message(turn) for turn in in_words(words)], [_file(each) for each in ask.pdfs])
         asked = {name: value for name, value in fields.items() if value is not None}
         return {"model": ask.model, "messages": messages, **asked}
 
@@ -210,6 +213,10 @@ def _message(turn: Message) -> dict[str, Any]:
         raise UnsupportedError("Mistral's chat takes text and images here, not audio")
     role = "system" if turn.role == "developer" else turn.role
     return write_message(msgspec.structs.replace(turn, role=role, weight=None))
+
+
+def _file(document: Document) -> dict[str, Any]:
+    return {"type": "document_url", "document_url": pdf_url(document), "document_name": pdf_name(document)}
 
 
 def _format(schema: Mapping[str, Any]) -> dict[str, Any]:

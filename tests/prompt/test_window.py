@@ -171,6 +171,17 @@ def test_no_longer_an_answer_than_the_model_writes(claude):
     assert len(claude.service.requests) == 2
 
 
+def test_a_gateway_need_not_count(claude):
+    wire = claude.service.wire
+    wire._routes = [route for route in wire._routes if route.operation != "count"]
+    claude.service.reads = 300
+    model = claude()
+    assert model.chat("just " * 130)  # may fit, so the service decides
+    with pytest.raises(DataError, match="has more than"):
+        model.chat("long " * 600)
+    assert len(claude.service.requests) == 1
+
+
 def test_figures_one_by_one():
     card = Prices().chat("anthropic", "claude-haiku-5-5")
     assert card.context

@@ -17,7 +17,7 @@ from adaptkit.backends.services.ask import Ask, Cache, Service, TellsWindow, low
 from adaptkit.backends.services.plain import ChatWire, ThisMachine
 from adaptkit.backends.services.vendors import Vendor, open_vendor, split_model
 from adaptkit.backends.services.window import Window, window_of
-from adaptkit.errors import AdaptkitError, ConfigError, DataError, UnsupportedError
+from adaptkit.errors import AdaptkitError, ConfigError, DataError, NotFoundError, UnsupportedError
 from adaptkit.http import TIMEOUT, Clients
 from adaptkit.steps import Steps, SystemClock, run
 
@@ -146,7 +146,10 @@ class Serving:
             raise UnsupportedError(f"max_tokens is {wanted:,}, and {ask.model} writes {writes:,} at most. Not sent")
         if reads is None or upper_bound(ask) <= reads:
             return
-        counted = yield from service.count(ask)
+        try:
+            counted = yield from service.count(ask)
+        except NotFoundError:  # a gateway that answers need not count
+            counted = None
         tokens = lower_bound(ask) if counted is None else counted
         if tokens > reads:
             has = "has more than" if counted is None else "has"

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from adaptkit.backends.lora import LoraConfig
     from adaptkit.backends.prompt import PromptConfig
     from adaptkit.client import Client
+    from adaptkit.cost import Cost
     from adaptkit.data import Dataset
     from adaptkit.deployment import Deployment
     from adaptkit.estimate import Estimate
@@ -88,6 +89,7 @@ __all__ = [
     "Comparison",
     "ConfigError",
     "ConnectionFailedError",
+    "Cost",
     "DataError",
     "Dataset",
     "Deployment",
@@ -141,6 +143,7 @@ _HOME = {
     "ChatOptions": "adaptkit.adapter",
     "Client": "adaptkit.client",
     "Comparison": "adaptkit.evidence.results",
+    "Cost": "adaptkit.cost",
     "Dataset": "adaptkit.data",
     "Deployment": "adaptkit.deployment",
     "Estimate": "adaptkit.estimate",

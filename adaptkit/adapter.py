@@ -69,6 +69,7 @@ __all__ = [
     "SupportsShutdownDate",
     "SupportsSpeed",
     "SupportsStream",
+    "SupportsTrainedTokens",
     "SupportsVersion",
 ]
 
@@ -220,6 +221,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
         schema: Answers are held to a JSON Schema while they are written.
         tools: Tools can be called.
         documents: Documents are taken as such, or put where they belong.
+        pdf: Documents may be PDFs.
         citations: Answers can say what they rest on.
         thinks: Answers may be thought over, which counts in ``max_tokens`` and is not done at a temperature of 0.
         answers: JSON Schema of every answer that no call asks otherwise of, ``None`` for text.
@@ -228,6 +230,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     schema: bool = False
     tools: bool = False
     documents: bool = False
+    pdf: bool = False
     citations: bool = False
     thinks: bool = False
     answers: Mapping[str, Any] | None = None
@@ -426,6 +429,15 @@ class SupportsSpeed(Protocol):
 
     def measure(self, plan: Plan[Any], data: Dataset) -> Speed:
         """Train on a few rows to learn it, and keep nothing but the speed."""
+        ...
+
+
+@runtime_checkable
+class SupportsTrainedTokens(Protocol):
+    """The host says how many tokens a job trained on, which is what it bills."""
+
+    def trained_tokens(self, job_id: str) -> int | None:
+        """Over all epochs; ``None`` as long as the host does not say: one request."""
         ...
 
 

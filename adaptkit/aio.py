@@ -19,6 +19,7 @@ from anyio import CancelScope, to_thread
 from adaptkit import hosting, lifecycle, steps
 from adaptkit.adapter import Abilities, BackendConfig, ChatOptions, Plan
 from adaptkit.client import Client, Targets
+from adaptkit.cost import Cost
 from adaptkit.data import Dataset, Record
 from adaptkit.deployment import Deployment
 from adaptkit.estimate import Estimate
@@ -375,6 +376,10 @@ class AsyncJob:
     async def figures(self) -> list[Mapping[str, float]]:
         """As `Job.figures`."""
         return await _call(self._job.figures)
+
+    async def cost(self) -> Cost:
+        """As `Job.cost`."""
+        return await _call(self._job.cost)
 
     async def delete_data(self) -> list[str]:
         """As `Job.delete_data`."""

@@ -45,9 +45,11 @@ class Asking:
             who: Whose model, for the message.
 
         Raises:
-            UnsupportedError: tools or citations are asked of a model that has none.
+            UnsupportedError: tools or citations are asked of a model that has none, or PDFs given to it.
         """
         refused = [name for name in ("tools", "citations") if getattr(options, name) and not getattr(takes, name)]
+        if not takes.pdf and any(document.pdf is not None for document in options.documents):
+            refused.append("PDFs")
         if refused:
             raise UnsupportedError(f"models of {who} take no {' and no '.join(refused)} here; nothing was sent")
         wanted = next((each for each in (schema, options.schema, takes.answers) if each is not None), None)

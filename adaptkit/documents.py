@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from adaptkit.errors import UnsupportedError
 from adaptkit.types import Document, Message, TextPart
 
 __all__ = ["with_documents"]
@@ -17,9 +18,14 @@ def with_documents(turns: Sequence[Message], documents: Sequence[Document], *, f
 
     The last is where documents for one question belong: what was said before stays as it was, and so does a cache of
     it. The first is where documents belong that every question shares.
+
+    Raises:
+        UnsupportedError: one is a PDF, which is not a text.
     """
     if not documents:
         return list(turns)
+    if any(document.pdf is not None for document in documents):
+        raise UnsupportedError("a PDF cannot be written into a conversation; nothing was sent: give its text")
     of_user = [at for at, turn in enumerate(turns) if turn.role == "user"]
     text = _written(documents)
     if not of_user:

@@ -15,7 +15,7 @@ from adaptkit.data import Dataset
 from adaptkit.prices import Energy, Price, Prices
 from adaptkit.types import Speed
 
-__all__ = ["Estimate", "Local", "estimate", "hosting_price"]
+__all__ = ["Estimate", "Local", "duration", "estimate", "hosting_price", "training_price"]
 
 
 class Local(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class Local(msgspec.Struct, frozen=True, kw_only=True):
         day = dt.datetime.fromtimestamp(self.speed.at, dt.UTC).date()
         runs = "a run" if self.speed.runs == 1 else f"{self.speed.runs} runs"
         rate = f"{self.speed.tokens_per_second:,.0f} tokens a second ({runs} here, the latest on {day})"
-        said = f"time on this machine: about {_time(self.seconds)}, at {rate}"
+        said = f"time on this machine: about {duration(self.seconds)}, at {rate}"
         if self.energy is None or self.usd is None:
             return said
         of = self.energy
@@ -114,13 +114,11 @@ def estimate(
         measure: Whether a short run may tell that, where no earlier one does.
     """
     settings: dict[str, Any] = dict(plan.config)
-    names, model = _names(plan.config), str(settings.get("model") or "")
-    counted = _count(settings.get("tokenizer") or model, data)
+    counted = _count(settings.get("tokenizer") or str(settings.get("model") or ""), data)
     tokens = plan.tokens if counted is None else counted
     once = 1 if "epochs" not in settings else None  # the data is read, and nothing goes through it again and again
     epochs = settings["epochs"] if isinstance(settings.get("epochs"), int) else once
-    method = "search" if settings.get("optimize") else str(settings.get("method", "sft"))
-    price = prices.training(names, model, method, settings.get("weights"))
+    price = training_price(plan.config, prices)
     amount = None if tokens is None or epochs is None else tokens * epochs
     usd = None if amount is None or price is None else amount * price.usd / 1e6
     local = _local(plan, data, amount, prices.energy, adapter, measure=measure)
@@ -158,6 +156,13 @@ def _local(
     return Local(speed=speed, seconds=seconds, energy=energy)
 
 
+def training_price(config: BackendConfig, prices: Prices) -> Price | None:
+    """The price of training what a configuration says, per million tokens, where it is known."""
+    settings: dict[str, Any] = dict(config)
+    method = "search" if settings.get("optimize") else str(settings.get("method", "sft"))
+    return prices.training(_names(config), str(settings.get("model") or ""), method, settings.get("weights"))
+
+
 def hosting_price(config: BackendConfig, prices: Prices) -> Price | None:
     """The price of an hour of the hardware that a configuration names for its deployment, where it is known."""
     settings: dict[str, Any] = dict(config)
@@ -181,7 +186,8 @@ def _count(model: str, data: Dataset) -> int | None:
     return None if tokenizer is None else sum(tokenizer.count(record) for record in data)
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

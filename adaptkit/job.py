@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from adaptkit import lifecycle, steps
+from adaptkit.cost import Cost
 from adaptkit.model import Model
 from adaptkit.state import JobState
 from adaptkit.types import Event, JobRef, ModelRef, Snapshot, Status
@@ -144,6 +145,15 @@ class Job:
             BackendError: asking failed.
         """
         return self._state.figures()
+
+    def cost(self) -> Cost:
+        """What it took so far, in time and money; `Client.estimate` says it before.
+
+        Raises:
+            BackendError: asking failed.
+            ConfigError: the table of prices has mistakes.
+        """
+        return self._state.cost()
 
     def delete_data(self) -> list[str]:
         """Delete the uploaded files that this job was made from.

@@ -19,6 +19,7 @@ from adaptkit.adapter import (
     SupportsPause,
     SupportsRestart,
 )
+from adaptkit.cost import Cost, cost_of
 from adaptkit.errors import AdaptkitWarning, BackendError, JobError, UnsupportedError
 from adaptkit.journal import Journal, Run
 from adaptkit.steps import Clock
@@ -156,6 +157,11 @@ class JobState:
             for event in events
         ]
         return [row for row in rows if "step" in row and len(row) > 1]
+
+    def cost(self) -> Cost:
+        """What it took."""
+        with self._naming():
+            return cost_of(self.open_adapter(), self.ref.id)
 
     def retrieve(self) -> str:
         """Id of the model."""

@@ -291,29 +291,46 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A text that a question can be answered from.
+    """A text, or a PDF, that a question can be answered from.
 
     ``source`` is where it comes from, such as a path or an address; in an index it is what the document is known by.
-    ``title`` stands in front of it, and of every passage of it.
+    ``title`` stands in front of it, and of every passage of it. ``pdf`` is the content of a PDF file, for models that
+    read those; there is no text then.
+
+    Raises:
+        ConfigError: it is both, or no PDF.
     """
 
     title: str = ""
-    text: str
+    text: str = ""
     source: str | None = None
+    pdf: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if self.pdf is None:
+            return
+        if self.text:
+            raise ConfigError("a Document has a text or a PDF, not both")
+        if not isinstance(self.pdf, bytes) or b"%PDF-" not in self.pdf[:1024]:
+            raise ConfigError("pdf is the content of a PDF file, such as Path(…).read_bytes(); this is something else")
 
 
 class Citation(msgspec.Struct, frozen=True, kw_only=True):
     """What a part of an answer rests on.
 
-    ``start`` and ``end`` are the part in ``Reply.text``, ``quote`` the words of the document that it rests on, and
-    ``document`` the document's place among those asked with, from 0, where the service says it.
+    ``start`` and ``end`` are the part in ``Reply.text``, ``quote`` the words that it rests on, ``title`` and ``source``
+    those of the document, or of the one that a passage was found in. ``document`` is the document's place among those
+    asked with, from 0, the corpus first, where the service says it; a passage has none. ``page`` is the page of a PDF
+    on which the words begin, from 1.
     """
 
     start: int
     end: int
     quote: str
     title: str | None = None
+    source: str | None = None
     document: int | None = None
+    page: int | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

@@ -74,7 +74,7 @@ def main() -> None:
 def given(request: dict[str, Any]) -> list[str]:
     """Titles of the passages in a request."""
     blocks = [block for turn in request["messages"] for block in turn["content"]]
-    return [block["title"] for block in blocks if block["type"] == "document"]
+    return [block["title"] for block in blocks if block["type"] == "search_result"]
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -20,13 +21,15 @@ from adaptkit.cli.exits import MEANING, Exit
 from adaptkit.cli.follow import documents, follow, screen
 from adaptkit.cli.hosts import hosts
 from adaptkit.cli.indexes import indexes
+from adaptkit.cli.learning_curve import learning_curve
 from adaptkit.cli.quickstart import quickstart as run_quickstart
 from adaptkit.cli.recommend import recommend
 from adaptkit.cli.references import find_job, find_model, model_of
 from adaptkit.cli.report import report_document, show_report
 from adaptkit.cli.session import Session, verb
+from adaptkit.cost import Cost
 from adaptkit.data import Dataset
-from adaptkit.errors import BackendError, ConfigError
+from adaptkit.errors import AdaptkitError, BackendError, ConfigError
 from adaptkit.job import Job
 from adaptkit.types import Status
 
@@ -151,7 +154,11 @@ def result(session: Session, ref: Ref = "last", timeout: Seconds = None) -> None
     """Wait for a job and print the reference of its model."""
     job = find_job(session.client, ref)
     model = model_of(session, job, timeout)
-    session.line({"model": str(model.ref), "job": str(job.ref)}, model.ref)
+    took = Cost()
+    with suppress(AdaptkitError):  # the model is there, whatever is known of how it was made
+        took = job.cost()
+    session.note(str(took))
+    session.line({"model": str(model.ref), "job": str(job.ref), "seconds": took.seconds, "usd": took.usd}, model.ref)
 
 
 @verb(app)
@@ -229,6 +236,7 @@ def export(
 
 verb(app)(compare)
 verb(app)(recommend)
+verb(app, name="learning-curve")(learning_curve)
 verb(app)(indexes)
 verb(app)(report)
 app.add_typer(hosts)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -17,9 +18,9 @@ from adaptkit.cli.session import Session, clean
 from adaptkit.data import Dataset
 from adaptkit.errors import AdaptkitWarning, ConfigError
 from adaptkit.evidence.results import Comparison, Competitor
-from adaptkit.evidence.table import HEAD, against, row
+from adaptkit.evidence.table import HEAD, against, row, title
 
-__all__ = ["compare"]
+__all__ = ["compare", "document", "place_for", "shown"]
 
 
 def compare(
@@ -54,6 +55,7 @@ def compare(
     *models, held_out = what
     if not models:
         raise ConfigError("name at least one target or model, and last the file of held-out examples")
+    place_for(save)
     session.on_interrupt = "interrupted; answers so far are kept, and the same command goes on from there"
     with warnings.catch_warnings(), screen(session.stderr) as tell:
         warnings.simplefilter("ignore", AdaptkitWarning)  # they stand below the table
@@ -72,14 +74,24 @@ def compare(
         )
     if save is not None:
         found.save(save)
-    session.answer(_document(found), *_shown(found))
+    session.answer(document(found), *shown(found))
     if save is not None:
         session.note(f"kept in {save}")
 
 
-def _document(found: Comparison) -> object:
+def place_for(save: Path | None) -> None:
+    """Find out before anything is paid whether what was found can be kept.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if save is not None and (save.is_dir() or not os.access(save.parent, os.W_OK)):
+        raise ConfigError(f"{save} cannot be written: name a file in a folder that is there. Nobody was asked")
+
+
+def document(found: Comparison) -> dict[str, Any]:
     """For programs: everything but questions and answers, which `save` keeps."""
-    value = msgspec.to_builtins(found)
+    value: dict[str, Any] = msgspec.to_builtins(found)
     for part in (value, value["general"]):
         if part is not None:
             part["questions"] = len(part["questions"])
@@ -88,17 +100,18 @@ def _document(found: Comparison) -> object:
     return value
 
 
-def _shown(found: Comparison) -> list[RenderableType]:
-    shown: list[RenderableType] = [_scores(found)]
+def shown(found: Comparison) -> list[RenderableType]:
+    """For people: scores, differences, and what should be known before they are believed."""
+    parts: list[RenderableType] = [Text(clean(title(found)), style="bold cyan"), _scores(found)]
     if found.differences:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for each in found.differences:
             table.add_row(*map(clean, against(each)))
-        shown += ["", table]
+        parts += ["", table]
     if found.general is not None:
-        shown += ["", Text("general set", style="bold cyan"), _scores(found.general)]
+        parts += ["", Text(clean(f"general set: {title(found.general)}"), style="bold cyan"), _scores(found.general)]
     notes = [Text(f"note: {clean(note)}", style="yellow") for note in found.warnings]
-    return [*shown, "", Group(*notes)] if notes else shown
+    return [*parts, "", Group(*notes)] if notes else parts
 
 
 def _scores(found: Comparison) -> Table:

@@ -122,7 +122,7 @@ def _line(event: Event) -> Text:
     if not total:
         return Text(clean(event.message))
     doing = clean(event.data.get("doing", "step"))
-    return Text(f"{doing} {step}/{total}  {_figures(event)}")
+    return Text(f"{doing} {step}/{total}  {_figures(event)}".rstrip())
 
 
 def _figures(event: Event) -> str:

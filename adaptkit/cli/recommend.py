@@ -60,11 +60,15 @@ def recommend(
 def _shown(found: Recommendation) -> Iterator[RenderableType]:
     yield Text.assemble((found.verdict, "bold green"), ": ", clean(found.headline))
     for reason in found.reasons:
-        yield Padding(Text.assemble("- ", clean(reason.fact), (f" ({clean(reason.source)})", "dim")), (0, 0, 0, 2))
+        yield _item(Text.assemble("- ", clean(reason.fact), (f" ({clean(reason.source)})", "dim")))
     if found.expected is not None:
         gain = found.expected
         yield Text(f"expected gain: {100 * gain.value:+.1f} points ({100 * gain.low:.1f} to {100 * gain.high:.1f})")
     if found.would_change:
         yield Text("what would change this:", style="dim")
     for change in found.would_change:
-        yield Padding(Text(f"- {clean(change)}"), (0, 0, 0, 2))
+        yield _item(Text(f"- {clean(change)}"))
+
+
+def _item(text: Text) -> Padding:
+    return Padding(text, (0, 0, 0, 2), expand=False)

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -20,6 +20,7 @@ import msgspec
 
 from adaptkit import __version__
 from adaptkit.adapter import ChatOptions
+from adaptkit.cost import Cost
 from adaptkit.data import Dataset
 from adaptkit.errors import AdaptkitWarning, BackendError, ConfigError
 from adaptkit.evidence import leaks, statistics
@@ -73,9 +74,9 @@ def compare(
         sets.append(HeldOut.read("general", general, general_metric or metric, None))
     notes = [each.note for each in who if each.note is not None]
     notes += [*leaks.refuse(bench, who, held.data, learned), *_announce(bench, sets, who, repeats, tell)]
-    asking = _Comparing(bench, who, repeats, options, timed, concurrency, seed, tell)
-    found = asking.on(held, learned)
-    guard = asking.on(sets[1], learned) if general is not None else None
+    asking = _Comparing(bench, who, learned, repeats, options, timed, concurrency, seed, tell)
+    found = asking.on(held)
+    guard = asking.on(sets[1]) if general is not None else None
     if guard is not None:
         notes += forgotten(guard)
     return msgspec.structs.replace(found, general=guard, warnings=(*notes, *found.warnings))
@@ -85,6 +86,7 @@ def compare(
 class _Comparing:
     bench: Bench
     who: Sequence[Entrant]
+    learned: Sequence[Dataset]
     repeats: int
     options: ChatOptions | None
     timed: int | None
@@ -92,11 +94,17 @@ class _Comparing:
     seed: int
     tell: Tell
 
-    def on(self, held: HeldOut, learned: Sequence[Dataset]) -> Comparison:
+    @cached_property
+    def spent(self) -> Sequence[Cost]:
+        """What making each model took."""
+        return [entrant.spent(self.learned) for entrant in self.who]
+
+    def on(self, held: HeldOut) -> Comparison:
         """Ask every model on one set, and compare them."""
         answers = [self._answers(entrant, held) for entrant in self.who]
         competitors = [
-            self._competitor(entrant, held, given, learned) for entrant, given in zip(self.who, answers, strict=True)
+            self._competitor(entrant, held, given, spent)
+            for entrant, given, spent in zip(self.who, answers, self.spent, strict=True)
         ]
         return Comparison(
             metric=held.metric,
@@ -115,7 +123,8 @@ class _Comparing:
     def _answers(self, entrant: Entrant, held: HeldOut) -> tuple[Answered, ...]:
         options = self.options or _strictly(entrant, held)
         total = len(held.questions) * self.repeats
-        step = _Steps(self.bench, self.tell, f"{entrant.name} on {held.name} questions", total)
+        doing = f"{entrant.name} on {held.name} questions"
+        step = _Steps(self.bench, self.tell, doing, total, entrant.model.together)
         given: list[list[Answered]] = [[] for _ in held.questions]
         answers, clock = self.bench.answers, self.bench.clock
         for repeat in range(self.repeats):
@@ -146,12 +155,13 @@ class _Comparing:
         if not getattr(held.score, "waits", False):
             yield from map(score, questions, replies)
             return
-        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="adaptkit-judge") as pool:
+        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="adaptkit-judge")
+        try:
             yield from pool.map(score, questions, replies)
+        finally:  # after Ctrl-C, or an error that ends it, nobody is asked for a judgement that is not under way
+            pool.shutdown(cancel_futures=True)
 
-    def _competitor(
-        self, entrant: Entrant, held: HeldOut, answers: tuple[Answered, ...], learned: Sequence[Dataset]
-    ) -> Competitor:
+    def _competitor(self, entrant: Entrant, held: HeldOut, answers: tuple[Answered, ...], spent: Cost) -> Competitor:
         costs = [answer.usd for answer in answers if answer.error is None]
         expected = [held.questions[answer.question].expected for answer in answers]
         measures = set_measures(held.metric, expected, [answer.text or "" for answer in answers])
@@ -168,8 +178,8 @@ class _Comparing:
             first_token_seconds=_percentiles([answer.first_token_seconds for answer in answers]),
             usage=sum((answer.usage for answer in answers), Usage()),
             usd=None if None in costs else math.fsum(cost for cost in costs if cost is not None),
-            training_usd=entrant.training_usd(learned),
-            training_seconds=entrant.training_seconds,
+            training_usd=spent.usd,
+            training_seconds=spent.seconds,
             shutdown=entrant.shutdown,
             losses=entrant.losses,
         )
@@ -201,10 +211,10 @@ class _Comparing:
 
 
 class _Steps:
-    """Tells how far the asking of one model is."""
+    """Tells how far the asking of one model is, which answers so many at once."""
 
-    def __init__(self, bench: Bench, tell: Tell, doing: str, total: int) -> None:
-        self._bench, self._tell, self._doing, self._total = bench, tell, doing, total
+    def __init__(self, bench: Bench, tell: Tell, doing: str, total: int, together: int) -> None:
+        self._bench, self._tell, self._doing, self._total, self._together = bench, tell, doing, total, together
         self._done = self._new = self._failed = 0
         self._began = bench.clock.monotonic()
 
@@ -220,8 +230,8 @@ class _Steps:
         self._failed += answer.error is not None
         data: dict[str, Any] = {"doing": self._doing, "step": self._done, "total_steps": self._total}
         if self._new:
-            pace = (self._bench.clock.monotonic() - self._began) / self._new
-            data["eta"] = pace * (self._total - self._done)
+            ready = min(self._total, -(-self._new // self._together) * self._together)  # all of a round, not the first
+            data["eta"] = (self._bench.clock.monotonic() - self._began) / ready * max(0, self._total - ready)
         if self._failed:
             data["errors"] = self._failed
         now = self._bench.clock.time()
@@ -234,10 +244,9 @@ def _announce(bench: Bench, sets: Sequence[HeldOut], who: Sequence[Entrant], rep
         count, points = len(held.questions), 100 * held.detectable
         asked = f"{count:,} questions" + (f", {repeats} times each" if repeats > 1 else "")
         models = f"{len(who)} model" + ("s" if len(who) > 1 else "")
-        message = (
-            f"{held.name} set: {asked}, to {models}; shows differences of about {points:.0f} points and more "
-            "(80 % power at 5 %)"
-        )
+        message = f"{held.name} set: {asked}, to {models}"
+        if len(who) > 1:
+            message += f"; shows differences of about {points:.0f} points and more (80 % power at 5 %)"
         data = {"questions": count, "models": len(who), "repeats": repeats, "detectable": held.detectable}
         tell(Event(id=f"plan {held.name}", at=bench.clock.time(), kind="plan", message=message, data=data))
         if held.detectable > SMALL and len(who) > 1:

@@ -6,6 +6,7 @@ switched off, how its training went) is asked for once a model, and is left out 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -16,8 +17,10 @@ from typing import Any
 
 import msgspec
 
-from adaptkit.adapter import Adapter, SupportsEvents, SupportsSpeed
+from adaptkit.adapter import Adapter
 from adaptkit.answers import Answers
+from adaptkit.backends.model_folder import MANIFEST
+from adaptkit.cost import Cost
 from adaptkit.data import Dataset
 from adaptkit.errors import AdaptkitError, ConfigError, NotFoundError
 from adaptkit.estimate import estimate
@@ -62,6 +65,14 @@ class Bench:
     state_of: Callable[[Run], JobState]
 
 
+class _Told(msgspec.Struct, frozen=True):
+    """Of the manifest of a model's folder, what says how it was made; empty where there is none."""
+
+    base: Mapping[str, Any] = {}
+    config: Mapping[str, Any] = {}
+    data_fingerprint: str | None = None
+
+
 @dataclass(frozen=True)
 class Entrant:
     """One model that takes part.
@@ -92,6 +103,18 @@ class Entrant:
         return dict(self.adapter.config)
 
     @cached_property
+    def _told(self) -> _Told:
+        """What the folder of a model tells that another home made."""
+        with suppress(OSError, ValueError, RecursionError):
+            return msgspec.json.decode((Path(self.model.id) / MANIFEST).read_bytes(), type=_Told)
+        return _Told()
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the data that it was trained on, where that is known."""
+        return self._told.data_fingerprint if self.run is None else self.run.fingerprint
+
+    @cached_property
     def prompt(self) -> Any:
         """What stands in front of each question, for a model of the prompt backend; else ``None``."""
         if self.model.ref.backend != "prompt":
@@ -105,7 +128,8 @@ class Entrant:
         """How it was adapted."""
         if self.prompt is not None:
             return "prompt" if len(self.prompt.segments) > 1 else "none"
-        if self._settings.get("weights") == "full" and self.run is not None:
+        made = self._told.config if self.run is None else self._settings
+        if made.get("weights") == "full":
             return "train"
         if self.run is not None or (Path(self.model.id) / "adapter_config.json").is_file():
             return "fine-tune"
@@ -117,10 +141,10 @@ class Entrant:
         """Id of the model that it was made from."""
         if self.prompt is not None:
             return str(self.prompt.model)
-        if self.run is None and self.rung == "none":
-            return self.model.id
+        if self.run is None:
+            return self.model.id if self.rung == "none" else self._told.base.get("model")
         named = self._settings.get("model")
-        return None if named in (None, "unknown") or self.run is None else str(named)
+        return None if named in (None, "unknown") else str(named)
 
     def card(self, usage: Usage) -> RateCard | None:
         """The prices that hold for an answer, where they are known."""
@@ -145,41 +169,19 @@ class Entrant:
         vendor, name = split_model(self.prompt.model) if self.prompt is not None else (None, self.model.id)
         return (self.model.ref.backend, self.model.id) if vendor is None else (vendor.name, name)
 
-    def training_usd(self, learned: Sequence[Dataset]) -> float | None:
-        """What making it cost, by the table of prices; ``None`` unless both that and its data are known."""
+    def spent(self, learned: Sequence[Dataset]) -> Cost:
+        """What making it took; money is estimated from its data where that is given and the host does not tell."""
         if self.run is None:
-            return 0.0 if self.rung == "none" else None
-        spent = [row["usd"] for row in self._figures if "usd" in row]  # a search says what it has spent
-        if spent:
-            return spent[-1]
-        settings = self._settings
-        names = [name for name in (settings.get("profile"), self.run.backend) if name]
-        method = "search" if settings.get("optimize") else str(settings.get("method", "sft"))
-        price = self._prices.training(names, str(settings.get("model") or ""), method, settings.get("weights"))
-        if price is not None and not price.usd:
-            energy = self._prices.energy if isinstance(self.adapter, SupportsSpeed) else None
-            if energy is None:
-                return 0.0
-            return None if self.training_seconds is None else energy.usd(self.training_seconds)
+            return Cost(usd=0.0 if self.rung == "none" else None)
+        found = Cost()
+        with suppress(AdaptkitError):
+            found = self.bench.state_of(self.run).cost()
         training = next((data for data in learned if data.fingerprint == self.run.fingerprint), None)
-        if price is None or training is None:
-            return None
-        with suppress(AdaptkitError):
-            return estimate(self.adapter.prepare(training), training, self._prices).usd
-        return None
-
-    @cached_property
-    def training_seconds(self) -> float | None:
-        """From the first to the last that happened in its job while it ran."""
-        if self.run is None or self.run.job_id is None or not isinstance(self.adapter, SupportsEvents):
-            return None
-        with suppress(AdaptkitError):
-            events = self.adapter.events(self.run.job_id, None)
-            began = next((event.at for event in events if event.data.get("status") == Status.RUNNING), None)
-            if began is None and events:
-                began = events[0].at
-            return None if began is None else max(0.0, events[-1].at - began)
-        return None
+        if found.usd is None and found.price is not None and training is not None:
+            with suppress(AdaptkitError):
+                usd = estimate(self.adapter.prepare(training), training, self._prices).usd
+                found = msgspec.structs.replace(found, usd=usd)
+        return found
 
     @property
     def losses(self) -> tuple[tuple[int, float], ...]:
@@ -231,7 +233,8 @@ def entrants(bench: Bench, models: Models) -> list[Entrant]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice and not named:
         raise ConfigError(
-            f"{len(names)} models, and several are called {', '.join(twice)}: give a mapping of names to models"
+            f"{len(names)} models, and several are called {', '.join(twice)}: leave out what is named twice, or give "
+            "a mapping of names to models"
         )
     return found
 
@@ -246,7 +249,7 @@ def run_of(ref: ModelRef, journal: Journal, retrieve: Callable[[Run], str]) -> R
     """
     runs = [run for run in journal.runs() if _made_one(run) and run.backend == ref.backend]
     for run in runs:
-        if run.job_id is not None and run.job_id in ref.id:
+        if run.job_id is not None and re.search(rf"(?<!\w){re.escape(run.job_id)}(?!\w)", ref.id):
             return run
     for run in [run for run in runs if ref.target in (None, run.target)][:_LOOKED_AT]:
         with suppress(AdaptkitError):

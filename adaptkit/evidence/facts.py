@@ -12,7 +12,7 @@ import msgspec
 
 from adaptkit.adapter import Adapter, SupportsShutdownDate
 from adaptkit.data import Dataset
-from adaptkit.errors import AdaptkitError, ConfigError
+from adaptkit.errors import AdaptkitError, ConfigError, DataError
 from adaptkit.estimate import estimate, hosting_price
 from adaptkit.evidence.failures import failures
 from adaptkit.evidence.language import LanguageFit, language_fit, texts
@@ -180,6 +180,8 @@ def _paired(comparison: Comparison, higher: Competitor, lower: Competitor) -> In
 
 def _of_data(data: Dataset) -> dict[str, Fact]:
     stats = data.check().stats
+    if not stats.rows:
+        raise DataError("there are no training examples to judge by")
     return {"rows": stats.rows, "kind": stats.kind, "tokens": stats.tokens}
 
 
@@ -270,8 +272,8 @@ def _calls(situation: Situation) -> Iterator[tuple[float, str]]:
     """What a prompted call costs: as measured, else by the table for calls of the given size."""
     measured = [each for each in (situation.comparison.competitors if situation.comparison else ()) if each.usd]
     for each in measured:
-        if each.rung == "prompt" and each.usd is not None and each.answers:
-            a_call = each.usd / len(each.answers)
+        if each.rung == "prompt" and each.usd and each.answered:
+            a_call = each.usd / each.answered
             yield a_call, f"${a_call:.3g} a call as measured ({each.name})"
     given = situation.constraints
     if measured or given.prompt_tokens is None or given.answer_tokens is None:
@@ -281,6 +283,8 @@ def _calls(situation: Situation) -> Iterator[tuple[float, str]]:
         card = situation.prices.chat(service, model, given.prompt_tokens)
         if card is not None:
             a_call = (given.prompt_tokens * card.input + given.answer_tokens * card.output) / 1e6
+            if not a_call:  # what costs nothing never costs as much as a deployment
+                continue
             yield a_call, f"${a_call:.3g} a call ({candidate.model}; {card.source}, {card.date})"
 
 

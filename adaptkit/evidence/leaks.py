@@ -135,7 +135,7 @@ def refuse(bench: Bench, who: Sequence[Entrant], held_out: Dataset, learned: Seq
     """
     found: dict[int, Leak] = {}
     leaks = Leaks(held_out)
-    seen: set[str] = set()
+    seen: set[str | None] = set()
     blind = []
     for data in learned:
         seen.add(data.fingerprint)
@@ -144,17 +144,20 @@ def refuse(bench: Bench, who: Sequence[Entrant], held_out: Dataset, learned: Seq
         if entrant.prompt is not None:
             for number, turns in enumerate(_examples(entrant), 1):
                 _note(leaks.within(ChatRecord(turns), f"example {number} of {entrant.name}"), found)
-        if entrant.run is None or entrant.run.fingerprint in seen:
+        if entrant.rung == "none" or entrant.fingerprint in seen:
             continue
         kept = _kept(bench, entrant)
         if kept is not None:
-            seen.add(entrant.run.fingerprint)
+            seen.add(entrant.fingerprint)
             _look(leaks, kept, f"the data that {entrant.name} was trained on", found, is_copy=True)
         elif entrant.prompt is None:
-            blind.append(entrant.name)
+            blind.append(entrant)
     if found:
         raise _error(held_out, found)
-    return [_blindness(blind, learned)] if blind else []
+    notes = list(_blindness(blind, learned))
+    for note in notes:
+        warnings.warn(note, AdaptkitWarning, stacklevel=4)
+    return notes
 
 
 def without_leaks(held_out: Dataset, training: Dataset) -> Dataset:
@@ -181,7 +184,8 @@ def _note(leaks: Iterable[Leak], found: dict[int, Leak]) -> None:
 
 def _kept(bench: Bench, entrant: Entrant) -> Dataset | None:
     """The copy of its training data that a job of this machine keeps in the home folder."""
-    assert entrant.run is not None  # noqa: S101 - callers have looked
+    if entrant.run is None:
+        return None
     home = entrant.adapter.context.home / entrant.run.backend
     for upload in bench.journal.uploads_of(entrant.run.id):
         path = copy_of(home, upload.file_id)
@@ -200,13 +204,14 @@ def _examples(entrant: Entrant) -> Iterator[tuple[Message, ...]]:
             yield tuple(Examples((conversation,)).messages())
 
 
-def _blindness(names: Sequence[str], learned: Sequence[Dataset]) -> str:
-    if not learned:
-        note = f"what {', '.join(names)} learned from is not known here, so leaks were not looked for: give training="
-    else:
-        note = f"{', '.join(names)} learned from other data than was given as training: leaks in it were not looked for"
-    warnings.warn(note, AdaptkitWarning, stacklevel=5)
-    return note
+def _blindness(blind: Sequence[Entrant], learned: Sequence[Dataset]) -> Iterator[str]:
+    other = [each.name for each in blind if learned and each.fingerprint is not None]
+    unknown = [each.name for each in blind if each.name not in other]
+    if unknown:
+        so = "only in what was given as training" if learned else "nowhere; give it as training"
+        yield f"what {', '.join(unknown)} learned from is not known here, so leaks were looked for {so}"
+    if other:
+        yield f"{', '.join(other)} learned from other data than was given as training: leaks in it were not looked for"
 
 
 def _error(held_out: Dataset, found: Mapping[int, Leak]) -> DataError:
@@ -224,9 +229,10 @@ def _error(held_out: Dataset, found: Mapping[int, Leak]) -> DataError:
                     line=line,
                 )
             )
+    those = "1 held-out question is" if len(problems) == 1 else f"{len(problems)} held-out questions are"
     return DataError(
-        f"{len(problems)} held-out questions are known from training, so scores on them would mean nothing; nobody was "
-        "asked. adaptkit.evidence.leaks.without_leaks(held_out, training) gives the others:",
+        f"{those} known from training, so scores would mean nothing; nobody was asked. "
+        "adaptkit.evidence.leaks.without_leaks(held_out, training) gives the others:",
         problems,
     )
 

@@ -53,6 +53,8 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, Any] = {}
 
     def __str__(self) -> str:
+        from adaptkit.evidence.table import printable  # noqa: PLC0415 - for those who print
+
         lines = [f"{self.verdict}: {self.headline}"]
         lines += [f"- {reason.fact} ({reason.source})" for reason in self.reasons]
         if self.expected is not None:
@@ -62,4 +64,4 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.would_change:
             lines += ["what would change this:", *(f"- {change}" for change in self.would_change)]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))

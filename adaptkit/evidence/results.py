@@ -108,6 +108,11 @@ class Competitor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     shutdown: str | None = None
     losses: tuple[tuple[int, float], ...] = ()
 
+    @property
+    def answered(self) -> int:
+        """How many answers there are: what tokens and costs of one are a share of."""
+        return sum(answer.error is None for answer in self.answers)
+
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model against another on the same questions: ``one`` is the better of the two, by so much.

@@ -6,18 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from adaptkit.evidence.results import Comparison, Competitor, Difference, Interval
 
-__all__ = ["HEAD", "against", "row", "table"]
+__all__ = ["HEAD", "against", "printable", "row", "table", "title"]
 
 
 def table(comparison: Comparison) -> str:
-    """What ``print(comparison)`` shows."""
-    return "\n".join(_lines(comparison))
+    """What ``print(comparison)`` shows; nothing in a name or an error's words can steer a terminal."""
+    return "\n".join(printable(line) for line in _lines(comparison))
 
 
 def _lines(comparison: Comparison) -> Iterator[str]:
-    questions = len(comparison.questions)
-    groups = {question.group for question in comparison.questions} - {None}
-    yield f"{comparison.metric} on {questions:,} questions" + (f" in {len(groups):,} groups" if groups else "")
+    yield title(comparison)
     yield ""
     yield from _columns([HEAD, *(row(each) for each in comparison.competitors)])
     if comparison.differences:
@@ -28,11 +26,18 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         yield f"a set of this size shows differences of about {100 * comparison.detectable:.0f} points and more"
     if comparison.general is not None:
         yield ""
-        yield f"general set: {comparison.general.metric} on {len(comparison.general.questions):,} questions"
+        yield f"general set: {title(comparison.general)}"
         yield ""
         yield from _columns([HEAD, *(row(each) for each in comparison.general.competitors)])
     for note in comparison.warnings:
         yield f"! {note}"
+
+
+def title(comparison: Comparison) -> str:
+    """What was measured, and on how much."""
+    groups = {question.group for question in comparison.questions} - {None}
+    questions = f"{len(comparison.questions):,} question" + ("s" if len(comparison.questions) != 1 else "")
+    return f"{comparison.metric} on {questions}" + (f" in {len(groups):,} groups" if groups else "")
 
 
 #: Columns of `row`.
@@ -83,9 +88,14 @@ def _usd(usd: float | None) -> str:
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Left the first, right the rest; control characters in names cannot steer a terminal."""
-    shown = [["".join(c if c.isprintable() else "\ufffd" for c in cell) for cell in row] for row in rows]
+    """Cells below each other."""
+    shown = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row in shown:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         yield "  ".join(cells).rstrip()
+
+
+def printable(text: str) -> str:
+    """A line of others' words in which nothing steers a terminal or turns the direction of reading."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -155,6 +155,8 @@ def _digest(document: Document, settings: bytes) -> bytes:
     Raises:
         DataError: the text cannot be stored.
     """
+    if document.pdf is not None:
+        raise DataError(f"the document {document.source!r} is a PDF; its text is what can be searched: extract that")
     parts = (_name(document), document.title, document.text)
     if any("\0" in part for part in parts):
         raise DataError(f"the document {document.source!r} holds a NUL character: is it a text? Remove it.")

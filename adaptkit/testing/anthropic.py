@@ -38,6 +38,8 @@ class FakeAnthropic:
         overloaded: How many of the next requests are answered with 529.
         broken_after: Characters after which the next stream breaks off, or ``None``.
         silent: Whether it does so without an error event.
+        reads: Tokens of a prompt that it says each of its models reads, ``None`` for saying nothing.
+        writes: The same of an answer.
     """
 
     def __init__(self, key: str | None = None) -> None:
@@ -45,12 +47,15 @@ class FakeAnthropic:
         self.overloaded = 0
         self.broken_after: int | None = None
         self.silent = False
+        self.reads: int | None = 1_000_000
+        self.writes: int | None = 128_000
         self._next: deque[dict[str, Any]] = deque()
         self._cached: set[str] = set()
         self.wire = Wire(
             [
                 Route("POST", "/v1/messages", "chat", self._chat),
                 Route("POST", "/v1/messages/count_tokens", "count", self._count),
+                Route("GET", "/v1/models/{model}", "model", self._model),
             ],
             key,
         )
@@ -96,6 +101,11 @@ class FakeAnthropic:
 
     def _count(self, asked: Asked) -> Answer:
         return Answer({"input_tokens": _tokens(asked.json())})
+
+    def _model(self, asked: Asked) -> Answer:
+        name, day = asked.matched["model"], "2026-10-01T00:00:00Z"
+        about = {"type": "model", "id": name, "display_name": name, "created_at": day, "lifecycle": "active"}
+        return Answer({**about, "max_input_tokens": self.reads, "max_tokens": self.writes})
 
     def _usage(self, body: dict[str, Any], said: dict[str, Any]) -> dict[str, int]:
         """What was read from the cache and written to it: the longest beginning with a mark that was there before."""
@@ -171,13 +181,20 @@ def _wrong(body: dict[str, Any]) -> str | None:
     blocks = [block for turn in body["messages"] for block in turn["content"]]
     if any(block["type"] == "text" and not block["text"] for block in blocks):
         return "messages: text content blocks must be non-empty"
-    cited = {block.get("citations", {}).get("enabled", False) for block in blocks if block["type"] == "document"}
+    if any(not all(block.get(name) for name in ("source", "title", "content")) for block in blocks if _found(block)):
+        return "messages: a search result has a source, a title and content"
+    told = [block for block in blocks if block["type"] == "document" or _found(block)]
+    cited = {block.get("citations", {}).get("enabled", False) for block in told}
     if len(cited) > 1:
-        return "messages: citations must be enabled on all or none of the documents"
+        return "messages: citations must be enabled on all or none of the documents and search results"
     if True in cited and "format" in body.get("output_config", {}):
         return "output_config.format: not supported together with citations"
     marks = len(re.findall('"cache_control"', json.dumps(body)))
     return "A maximum of 4 blocks with cache_control may be provided" if marks > 4 else None
+
+
+def _found(block: dict[str, Any]) -> bool:
+    return bool(block["type"] == "search_result")
 
 
 def _blocks(body: dict[str, Any]) -> Iterator[dict[str, Any]]:

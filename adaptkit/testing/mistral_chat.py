@@ -36,15 +36,24 @@ class FakeMistral:
         requests: Bodies of the answers asked for, in order.
         embeddings: What embeds.
         broken_after: Characters after which the next stream breaks off, or ``None``.
+        reads: Tokens of a prompt that it says each of its models reads, ``None`` for saying nothing.
     """
 
     def __init__(self, key: str | None = None) -> None:
         self.requests: list[dict[str, Any]] = []
         self.broken_after: int | None = None
+        self.reads: int | None = 262_144
         self._next: deque[dict[str, Any]] = deque()
         self._seen: dict[str, list[str]] = {}
         self.embeddings = FakeEmbeddings()
-        self.wire = Wire([Route("POST", "/v1/chat/completions", "chat", self._chat), self.embeddings.route], key)
+        self.wire = Wire(
+            [
+                Route("POST", "/v1/chat/completions", "chat", self._chat),
+                Route("GET", "/v1/models/{model}", "model", self._model),
+                self.embeddings.route,
+            ],
+            key,
+        )
 
     def close(self) -> None:
         """Stop listening."""
@@ -76,6 +85,11 @@ class FakeMistral:
             "usage": self._usage(body, said),
         }
         return Answer(self._events(answer) if body.get("stream") else answer)
+
+    def _model(self, asked: Asked) -> Answer:
+        told = {} if self.reads is None else {"max_context_length": self.reads}
+        can = {"completion_chat": True}
+        return Answer({"id": asked.matched["model"], "object": "model", "type": "base", "capabilities": can, **told})
 
     def _usage(self, body: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
         text, key = json.dumps(body["messages"]), body.get("prompt_cache_key")

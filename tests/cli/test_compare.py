@@ -33,6 +33,7 @@ poll_after = 0.05
 def test_for_people(ready: Shop) -> None:
     done = ready.run("compare", "echo", "quick", "held.jsonl", "--training", "data.jsonl", "--save", "c.json")
     assert "echo" in done.stdout
+    assert done.stdout.startswith("exact_match on 20 questions\n")
     assert "50.0" in done.stdout
     assert "echo against quick" in done.stdout
     assert "10 won, 0 lost, 10 tied" in done.stdout
@@ -61,6 +62,8 @@ def test_what_is_wrong_ends_with_its_code(ready: Shop) -> None:
     assert "target" in ready.run("compare", "ecko", "held.jsonl", code=2).stderr
     assert "name at least one" in ready.run("compare", "held.jsonl", code=2).stderr
     ready.run("compare", "echo", "none.jsonl", code=3)
+    for nowhere in ("none/c.json", "."):
+        assert "Nobody was asked" in ready.run("compare", "echo", "held.jsonl", "--save", nowhere, code=2).stderr
     leaky = ready.json("compare", "echo", "held.jsonl", "--training", "held.jsonl", code=3)
     assert [problem["line"] for problem in leaky["error"]["problems"]] == list(range(1, 21))
     assert ready.service.requests()["chat"] == 0

@@ -41,6 +41,7 @@ VERBS = (
     "import",
     "compare",
     "recommend",
+    "learning-curve",
     "report",
 )
 

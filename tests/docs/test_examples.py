@@ -65,7 +65,7 @@ def test_configuration_on_a_page_is_accepted(page, tmp_path, monkeypatch):
 
 def test_the_readmes_script_runs_with_one_line_changed(home, tmp_path):
     readme = ROOT / "README.md"
-    (script,) = blocks(readme, "python")
+    script, _ = blocks(readme, "python")
     lora, prompt = blocks(readme, "toml")
     (changed,) = [pair for pair in zip(lora.splitlines(), prompt.splitlines(), strict=True) if pair[0] != pair[1]]
     assert changed == ('backend = "lora"', 'backend = "prompt"')

@@ -31,5 +31,5 @@ def test_training_pays_on_one_task_and_prompting_is_enough_on_the_other(tmp_path
     assert "expected gain: +" in languages
     assert "devanagari" in languages
     assert "prompt: prompting is enough" in topics
-    for name in ("page.html", "page-topics.html"):
-        assert "recommend" in (tmp_path / name).read_text().lower()
+    assert "<h1" in (tmp_path / "page.html").read_text()
+    assert "rompting is enough" in (tmp_path / "page-topics.html").read_text()

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import threading
+import time
 
 import anyio
 import msgspec
@@ -22,6 +23,10 @@ from adaptkit import (
 from adaptkit.adapter import ChatOptions
 from adaptkit.answers import Answers, Kept, key_of
 from adaptkit.errors import BackendError
+from adaptkit.evidence.comparing import _Comparing, _Steps
+from adaptkit.evidence.entrants import run_of
+from adaptkit.evidence.questions import HeldOut
+from adaptkit.mapping import Answer
 from adaptkit.metrics import Verdict
 from adaptkit.testing import FakeClock, ScriptedConfig
 from adaptkit.types import Event, Message, Reply, Usage
@@ -435,3 +440,44 @@ def test_with_await(service, tmp_path, loop):
             assert (await client.compare({"x": model}, echoes(5))).competitors[0].name == "x"
 
     anyio.run(main, backend=loop)
+
+
+def test_a_job_whose_id_begins_that_of_another_did_not_make_its_model(client):
+    first, second = (client.model(client.attach(str(job.ref)).result().ref) for job in client.jobs())
+    runs = list(client._bench().journal.runs())
+    for model, run in zip((first, second), runs, strict=True):
+        assert run_of(model.ref, client._bench().journal, lambda _: "").id == run.id
+        longer = ModelRef(backend=model.ref.backend, id=model.ref.id.replace(run.job_id, f"{run.job_id}0"))
+        assert run_of(longer, client._bench().journal, lambda _: "") is None
+
+
+def test_time_left_counts_what_is_answered_together_once(client, clock):
+    told = []
+    steps = _Steps(client._bench(), told.append, "asking", 100, together=50)
+    clock.sleep(10)
+    list(steps.through(Answer(number, Reply(text="")) for number in range(60)))
+    assert [event.data["eta"] for event in told[:50]] == [10.0] * 50
+    assert told[50].data["eta"] == 0.0, "what is left of the last round is on its way"
+
+
+def test_an_error_ends_the_judging_too(client):
+    judged = []
+
+    def slow(expected, given):
+        judged.append(expected)
+        time.sleep(0.02)
+        return Verdict(1.0, "")
+
+    def replies():
+        yield from (Answer(number, Reply(text="x")) for number in range(39))
+        raise AuthenticationError("no key", backend="scripted")
+
+    slow.waits = True
+    held = HeldOut.read("held-out", echoes(40), slow, None)
+    with pytest.raises(AuthenticationError):
+        list(_comparing(client, 2)._scored(lambda q, a: slow(q.expected, a), held.questions, replies(), held))
+    assert len(judged) < 10
+
+
+def _comparing(client, concurrency):
+    return _Comparing(client._bench(), (), (), 1, None, None, concurrency, 0, lambda _: None)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from adaptkit import Client, DataError, Dataset, ModelRef, builtin
+from adaptkit.evidence.entrants import entrants
 
 pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore::adaptkit.AdaptkitWarning")
@@ -95,3 +96,32 @@ def test_a_prompt_that_was_edited_is_another_model(ladder):
     finally:
         path.write_bytes(before)
     assert next(client.map(found.competitors[1].ref, ["Where is my invoice?"])).reused
+
+
+def test_a_model_of_another_home_is_what_its_folder_says_and_its_data_is_not_taken_for_clean(ladder, tmp_path):
+    _, found, train, held_out = ladder
+    folder = Path(ModelRef.parse(found.competitors[-1].ref).id)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["config"]["weights"] = "full"
+    (whole / "manifest.json").write_text(json.dumps(manifest))
+    with Client(targets={}, home=tmp_path / "elsewhere", egress="none") as other:
+        (moved, made) = entrants(other._bench(), {"moved": str(folder), "whole": str(whole)})
+        blind = other.compare(["builtin:tiny", str(folder)], train)
+        seeing = other.compare([str(folder)], held_out, training=train)
+    assert (moved.rung, moved.base) == ("fine-tune", "builtin:tiny")
+    assert (made.rung, made.base) == ("train", "builtin:tiny")
+    assert moved.fingerprint == train.fingerprint
+    assert any(f"what {folder.name} learned from is not known here" in note for note in blind.warnings)
+    assert not any("leaks" in note for note in seeing.warnings), "it is the data that its folder names"
+
+
+@pytest.mark.parametrize("told", [b"", b"[]", b'{"config": 3}', b'{"base": "x", "config": {}}', b"\xff", b"[" * 9999])
+def test_a_folder_that_says_nothing_sensible_is_no_more_than_a_folder(tmp_path, told):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    (folder / "manifest.json").write_bytes(told)
+    with Client(targets={}, home=tmp_path / "home", egress="none") as client:
+        (odd,) = entrants(client._bench(), [str(folder)])
+        assert (odd.rung, odd.fingerprint) == ("none", None)

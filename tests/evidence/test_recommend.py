@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit import Client, Dataset, builtin
-from adaptkit.errors import ConfigError
+from adaptkit.errors import ConfigError, DataError
 from adaptkit.evidence import rules as rules_module
 from adaptkit.evidence.facts import NAMES, Constraints, gain
 from adaptkit.evidence.recommend import decide
@@ -366,6 +366,27 @@ def test_a_call_that_was_measured_costs_what_it_cost(tmp_path: Path) -> None:
     assert "as measured (p)" in str(found.facts["prompted_price"])
 
 
+def test_a_question_without_an_answer_makes_no_call_cheaper(tmp_path: Path) -> None:
+    answers = tuple(Answered(question=n, text="yes", score=1.0) for n in range(100))
+    failed = tuple(Answered(question=n, error="busy") for n in range(100, 200))
+    paid = competitor("p", "prompt", 0.4, answers=answers + failed, usd=0.5)
+    target = {
+        "backend": "fireworks", "account": "me", "model": "accounts/fireworks/models/llama-v3p1-8b-instruct",
+        "deploy": {"hardware": "H100"},
+    }  # fmt: skip
+    with Client(targets={"tuned": target}, home=tmp_path) as client:
+        found = client.recommend(DATA, goal=0.9, comparison=compared(paid))
+        names = ["tuned", "anthropic:claude-haiku-5-5"]
+        free = client.recommend(DATA, constraints={"prompt_tokens": 0, "answer_tokens": 0}, candidates=names)
+    assert found.facts["break_even_calls"] == pytest.approx(8 * 730 / 0.005)
+    assert free.facts["break_even_calls"] is None
+
+
+def test_no_data_is_nothing_to_judge_by(client: Client) -> None:
+    with pytest.raises(DataError, match="no training examples"):
+        client.recommend(Dataset.of([]))
+
+
 def test_a_training_above_the_budget_is_not_recommended(tmp_path: Path) -> None:
     target = {
         "backend": "fireworks", "account": "me", "model": "accounts/fireworks/models/llama-v3p1-8b-instruct",
@@ -452,3 +473,10 @@ def test_a_recommendation_for_the_bundled_task_names_its_scripts(client: Client)
     found = client.recommend(Dataset.open(builtin.task("languages").train), candidates=["builtin:tiny"])
     assert found.facts["missing_scripts"] == "devanagari"
     assert found.facts["script_missing"] == "some"
+
+
+def test_names_in_a_recommendation_steer_no_terminal(client: Client) -> None:
+    ending = competitor("\x1b[2J\u202eevil", "prompt", 0.4, shutdown="2026-12-01")
+    said = str(client.recommend(DATA, goal=0.9, comparison=compared(ending)))
+    assert "evil is switched off" in said
+    assert not set(said) & set("\x1b\u202e")

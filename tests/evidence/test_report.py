@@ -19,6 +19,7 @@ from adaptkit.evidence.report import html, markdown, quoting, words, write
 from adaptkit.evidence.report.confusion import confusions, labels
 from adaptkit.evidence.report.document import plain
 from adaptkit.evidence.report.examples import partings
+from adaptkit.evidence.report.scores import _per_thousand
 from adaptkit.evidence.report.standing import baseline, best, between, enough, not_clearly_worse, rival
 from adaptkit.evidence.report.telling import document
 from adaptkit.evidence.results import Answered, Comparison, Competitor, Difference, Interval, Question
@@ -551,3 +552,14 @@ def test_the_command_refuses_what_is_no_comparison(tmp_path):
     assert "written over" in run("ladder.json", "-o", "ladder.json", folder=tmp_path, code=2).stderr
     assert "written over" in run("ladder.json", "-o", "a.html", "--markdown", "a.html", folder=tmp_path, code=2).stderr
     assert sorted(path.name for path in tmp_path.glob("*.*")) == ["ladder.json", "odd.json"]
+
+
+def test_a_question_without_an_answer_makes_none_cheaper():
+    answers = (*(Answered(question=n, text="x", usd=0.01) for n in range(50)), Answered(question=50, error="busy"))
+    each = Competitor(
+        name="m", ref="m", rung="prompt", score=Interval(value=0, low=0, high=1), answers=answers, usd=0.5
+    )
+    assert each.answered == 50
+    assert _per_thousand(each) == pytest.approx(10.0)
+    silent = msgspec.structs.replace(each, answers=answers[-1:], usd=0.0)
+    assert _per_thousand(silent) is None

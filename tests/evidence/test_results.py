@@ -104,3 +104,11 @@ def test_the_table(tmp_path):
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert len({line.index("prompt") for line in shown.splitlines() if "prompt" in line}) == 1
+
+
+def test_nothing_that_others_said_steers_a_terminal():
+    said = "\x1b]0;owned\x07 \u202efed \x9b2J\nbest: all"
+    shown = str(comparison(metric=f"exact{said}", warnings=(f"the first: {said}",), general=comparison(metric=said)))
+    assert not set(shown) & set("\x1b\x07\x9b\u202e")
+    assert "\nbest" not in shown
+    assert "1 question in" not in shown

@@ -145,8 +145,11 @@ def test_every_fault_has_its_error(setting, fault, kind):
     assert setting.service.wire.count()["chat"] == 2, "nothing is sent twice"
 
 
-def test_nobody_there(setting, loop):
+def test_nobody_there(setting, loop, monkeypatch):
+    monkeypatch.delenv(setting.vendor.key_env)  # so that nobody is asked when the model is made
+
     async def chat(model: AsyncModel) -> None:
+        monkeypatch.setenv(setting.vendor.key_env, KEY)
         setting.service.wire.close()
         with pytest.raises(ConnectionFailedError) as caught:
             await model.chat(QUESTION)
@@ -198,10 +201,12 @@ def test_neither_key_nor_prompt_is_in_a_log(setting, caplog):
         assert secret not in logged
 
 
-def test_a_request_elsewhere_is_refused_on_its_way(setting, loop):
+def test_a_request_elsewhere_is_refused_on_its_way(setting, loop, monkeypatch):
     """The policy holds for every request, whatever a plan said: here for the connection itself."""
+    monkeypatch.delenv(setting.vendor.key_env)  # so that nobody is asked when the model is made
 
     async def chat(model: AsyncModel) -> None:
+        monkeypatch.setenv(setting.vendor.key_env, KEY)
         serving: Any = model._model._adapter
         serving._serving._http = Clients(Egress.parse("none"))
         with pytest.raises(EgressError, match=setting.vendor.host):
@@ -233,13 +238,15 @@ def test_what_does_not_fit_is_not_sent(setting, monkeypatch):
         return None if card is None else msgspec.structs.replace(card, context=300)
 
     monkeypatch.setattr(Prices, "chat", small)
+    setting.service.reads = None
 
     async def chat(model: AsyncModel) -> None:
         with pytest.raises(DataError, match="shorten the conversation"):
             await model.chat("long " * 600)
 
     awaiting(setting, chat)
-    assert setting.service.wire.count() == ({"count": 1} if setting.vendor.counts else {})
+    sent = setting.service.wire.count()
+    assert (sent["chat"], sent["count"]) == (0, int(setting.vendor.counts))
 
 
 def test_each_event_loop_has_connections_of_its_own(setting):

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from adaptkit import Client, Dataset, Document, Message, ServiceError, UnsupportedError, score
+from adaptkit import BackendError, Client, Dataset, Document, Message, ServiceError, UnsupportedError, score
+from adaptkit.backends.services.anthropic import _PARAGRAPHS
 from adaptkit.testing import FakeAnthropic
 from adaptkit.types import Citation
 from tests.prompt.conftest import KEY, rows
@@ -121,7 +122,9 @@ def test_answers_rest_on_documents(model, service):
     }
     service.say("It costs four.", citations=[cited])
     reply = model.chat("What does it cost?", documents=documents, citations=True)
-    assert reply.citations == (Citation(start=0, end=14, quote="Four crowns.", title="Prices", document=0),)
+    assert reply.citations == (
+        Citation(start=0, end=14, quote="Four crowns.", title="Prices", source="prices.txt", document=0),
+    )
     content = service.requests[0]["messages"][-1]["content"]
     assert [block["type"] for block in content] == ["document", "document", "text"]
     assert all(block["citations"] == {"enabled": True} for block in content[:2])
@@ -129,6 +132,57 @@ def test_answers_rest_on_documents(model, service):
     with pytest.raises(UnsupportedError, match="not both"):
         model.chat("What does it cost?", documents=documents, citations=True, schema=Desk)
     assert len(service.requests) == 1
+
+
+def test_what_was_found_goes_as_search_results(client, service, tmp_path):
+    text = "# Parcels\n\nDuties are collected at the door.\n\nThe carrier gives a receipt.\n"
+    (tmp_path / "parcels.md").write_text(text)
+    given = Document(title="Hours", text="9-5", source="hours.txt")
+    model = client(documents=[str(tmp_path / "parcels.md")], passages=1).submit("t", Dataset.of(rows())).result()
+    service.say("At the door, 9 to 5.", citations=[_found("Duties are collected at the door.\n\n"), _read(given)])
+    reply = model.chat("Who collects duties?", documents=(given,), citations=True)
+    result, document, question = service.requests[0]["messages"][-1]["content"]
+    assert (result["type"], document["type"], question["type"]) == ("search_result", "document", "text")
+    assert result["citations"] == document["citations"] == {"enabled": True}
+    assert result["source"].endswith("parcels.md")
+    assert [block["text"].strip() for block in result["content"]][-2:] == [
+        "Duties are collected at the door.",
+        "The carrier gives a receipt.",
+    ]
+    found, read = reply.citations
+    assert (found.title, found.source, found.document) == ("Parcels", "parcels.md", None)
+    assert (read.title, read.source, read.document) == ("Hours", "hours.txt", 0)
+    model.chat("Who collects duties?")
+    assert "citations" not in json.dumps(service.requests[-1])
+
+
+def _found(quote: str) -> dict[str, Any]:
+    blocks = {"start_block_index": 0, "end_block_index": 1, "search_result_index": 0}
+    return {
+        "type": "search_result_location", "cited_text": quote, "source": "parcels.md", "title": "Parcels", **blocks
+    }  # fmt: skip
+
+
+def _read(document: Document) -> dict[str, Any]:
+    place = {"document_index": 0, "document_title": document.title, "start_char_index": 0, "end_char_index": 3}
+    return {"type": "char_location", "cited_text": document.text, **place}
+
+
+def test_a_long_answer_cites_too(model, service):
+    given = Document(title="Hours", text="9-5", source="hours.txt")
+    service.say("9 to 5.", citations=[_read(given)])
+    reply = model.chat("When?", documents=(given,), citations=True, max_tokens=100_000)
+    assert [cited.source for cited in reply.citations] == ["hours.txt"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\n\nb\n \nc", "a", "\n\na\n\n\n b\nc\n\n", "", "a\n\n\n\nb"],
+)
+def test_paragraphs_are_the_whole_text(text):
+    found = _PARAGRAPHS.findall(text)
+    assert "".join(found) == text
+    assert all(each.strip() for each in found)
 
 
 def test_a_corpus_is_cited_with_the_rest(client, service, tmp_path):
@@ -185,6 +239,12 @@ def test_unknown_words_are_carried(model, service):
 def test_it_counts(model):
     counted = model._adapter.count(model.id, (Message(role="user", content=QUESTION),), _options())
     assert counted == model.chat(QUESTION).usage.input_tokens
+
+
+def test_a_page_is_no_count(model, service):
+    service.wire.next("count", "html")
+    with pytest.raises(BackendError, match="not JSON"):
+        model._adapter.count(model.id, (Message(role="user", content=QUESTION),), _options())
 
 
 def _options():

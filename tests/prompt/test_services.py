@@ -75,6 +75,13 @@ class Setting:
     def model(self, data: Dataset | None = None, **fields: Any) -> Model:
         return self.client(**fields).submit("t", data or Dataset.of(rows())).result()
 
+    def opened(self, **fields: Any) -> Model:
+        """A model by whose client nobody was asked yet, the service for how much it reads among them."""
+        with pytest.MonkeyPatch.context() as without:
+            without.delenv(self.vendor.key_env)
+            ref = self.model(**fields).ref
+        return self.client(**fields).model(ref)
+
     @property
     def body(self) -> dict[str, Any]:
         return self.service.requests[-1]
@@ -210,7 +217,7 @@ def test_a_slow_service_is_given_up(setting):
 
 
 def test_nobody_there(setting):
-    model = setting.model()
+    model = setting.opened()
     setting.service.wire.close()
     with pytest.raises(ConnectionFailedError) as caught:
         model.chat(QUESTION)
@@ -265,7 +272,7 @@ def test_egress_is_enforced(setting):
 
 
 def test_the_environment_leads_nowhere_else(setting, monkeypatch):
-    model = setting.model(base_url=None)
+    model = setting.opened(base_url=None)
     for name in ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL"):
         monkeypatch.setenv(name, setting.service.wire.elsewhere)
     adapter = model._adapter
@@ -279,7 +286,7 @@ def test_the_environment_leads_nowhere_else(setting, monkeypatch):
 
 def test_a_request_elsewhere_is_refused_on_its_way(setting):
     """The policy holds for every request, whatever a plan said: here for the connection itself."""
-    model = setting.model(base_url=None)
+    model = setting.opened(base_url=None)
     adapter = model._adapter
     adapter._serving._http._egress = type(adapter.context.egress).parse("none")
     with pytest.raises(EgressError, match=setting.vendor.host):
@@ -295,7 +302,7 @@ def test_without_its_sdk_a_plan_warns_and_a_call_says_what_to_install(setting, m
 
     name = setting.vendor.model.partition(":")[0]
     package = {"mistral": "mistralai"}.get(name, name)
-    model = setting.model()
+    model = setting.opened()
     real_find, real_import = util.find_spec, builtins.__import__
     monkeypatch.setattr(
         "adaptkit.backends.prompt.adapter.find_spec", lambda each: None if each == package else real_find(each)
@@ -533,13 +540,14 @@ def test_what_does_not_fit_is_not_sent(setting, monkeypatch):
         return None if card is None else msgspec.structs.replace(card, context=300)
 
     monkeypatch.setattr(Prices, "chat", small)
+    setting.service.reads = None
     model = setting.model()
     assert model.chat("short").text == "SHORT"
     assert not setting.service.wire.count()["count"]
     with pytest.raises(DataError, match="shorten the conversation"):
         model.chat("long " * 600)
-    counts = {"count": 1} if setting.vendor.counts else {}
-    assert setting.service.wire.count() == {"chat": 1, **counts}
+    sent = setting.service.wire.count()
+    assert (sent["chat"], sent["count"]) == (1, int(setting.vendor.counts))
     assert model.chat("just " * 130)  # may fit, so the service decides
 
 

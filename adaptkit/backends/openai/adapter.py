@@ -259,6 +259,11 @@ class OpenAIAdapter(Adapter[OpenAIConfig]):
             told += figures_in(b"".join(content))
         return told
 
+    def trained_tokens(self, job_id: str) -> int | None:
+        """What the host bills, once the job has succeeded."""
+        told = self._job(job_id).get("trained_tokens")
+        return told if isinstance(told, int) else None
+
     def pause(self, job_id: str) -> None:
         """Ask a job to halt."""
         self._api.ask(lambda sdk: sdk.fine_tuning.jobs.with_raw_response.pause(job_id))

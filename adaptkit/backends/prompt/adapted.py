@@ -8,6 +8,7 @@ data give equal bytes. The examples are rows of the training data: the file is a
   "format": "adaptkit-prompt-2",
   "model": "anthropic:claude-haiku-5-5",
   "settings": {"max_tokens": 64},
+  "window": {"reads": 200000, "writes": 64000},
   "data": {"fingerprint": "sha256:…", "rows": 160},
   "scores": [{"metric": "exact_match", "value": 0.91, "low": 0.84, "high": 0.95, "rows": 100, "data": "sha256:…"}],
   "segments": [
@@ -25,6 +26,9 @@ data give equal bytes. The examples are rows of the training data: the file is a
 
 Where something is searched by vectors, ``embed`` says whose: ``{"model": "openai:text-embedding-3-small"}``. Where the
 number of examples was measured, ``examples_tried`` has the table, one line for each setting.
+
+``window`` is how many tokens of a prompt and of an answer the service said, when the model was made, that it takes at
+most. Where it did not say, a dated table holds.
 
 What a segment of the kinds ``retrieved …`` holds is found anew for each question, as ``how`` says: passages in
 documents that the file names and recognises but does not hold, examples among rows that it holds.
@@ -45,6 +49,7 @@ from adaptkit.adapter import ChatOptions
 from adaptkit.backends.prompt.embed import EmbeddedBy
 from adaptkit.backends.prompt.store import StoredIn
 from adaptkit.backends.services.ask import Ask, Cache, in_words
+from adaptkit.backends.services.window import Window
 from adaptkit.data import message_from
 from adaptkit.data.formats.messages import write_message
 from adaptkit.decodable import decodable
@@ -226,6 +231,7 @@ class AdaptedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     wire: Literal["chat"] | None = None
     embed: EmbeddedBy | None = None
     settings: Settings = Settings()
+    window: Window | None = None
     data: Provenance
     scores: tuple[Measured, ...] = ()
     examples_tried: tuple[Tried, ...] = ()
@@ -275,12 +281,13 @@ class AdaptedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             why = error.strerror or error
             raise BackendError(f"{path} cannot be written: {why}. Nothing was left behind", backend="prompt") from error
 
-    def front(self, *, model: str | None = None, cache: Cache | None = None) -> Ask:
+    def front(self, *, model: str | None = None, cache: Cache | None = None, window: Window | None = None) -> Ask:
         """What stands in front of every question.
 
         Args:
             model: The service's name of the model, where it is not ours.
             cache: Whether it is to be remembered.
+            window: How much the model reads and writes; ``None`` for what its service told.
         """
         return Ask(
             model=model or self.model,
@@ -289,6 +296,7 @@ class AdaptedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             examples=tuple(turn for segment in self._all(Examples) for turn in segment.messages()),
             corpus=tuple(document for segment in self._all(Corpus) for document in segment.documents),
             cache=cache,
+            window=window or self.window or Window(),
         )
 
     def ask(self, front: Ask, question: Sequence[Message], options: ChatOptions, found: Found = _NOTHING) -> Ask:
@@ -304,15 +312,13 @@ class AdaptedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """
         lead = next((at for at, turn in enumerate(question) if turn.role not in _SYSTEM), len(question))
         more = [turn.text for turn in question[:lead] if turn.text not in front.system]
-        options = self.options(options)
-        if found.passages:
-            options = msgspec.structs.replace(options, documents=(*found.passages, *options.documents))
         return replace(
             front,
             messages=tuple(question[lead:]),
             system=(*front.system, *more),
             found=found.examples,
-            options=options,
+            passages=found.passages,
+            options=self.options(options),
         )
 
     def conversation(self, question: Sequence[Message]) -> tuple[Message, ...]:

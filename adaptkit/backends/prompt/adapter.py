@@ -158,10 +158,16 @@ class PromptAdapter(Adapter[PromptConfig]):
         self._finding.prepare_documents(adapted)
         if not plan.config.asks:
             self._finding.prepare_examples(adapted, adapted.key)
-            adapted.save(self.path_of(tag))
+            self.keep(adapted, tag)
         else:
             self._searching(plan, uploads, tag).start()
         return self.poll(tag)
+
+    def keep(self, adapted: AdaptedModel, job_id: str) -> Path:
+        """Write a job's model, with what its service says now that it reads and writes; gives the path."""
+        path = self.path_of(job_id)
+        msgspec.structs.replace(adapted, window=self._serving.told(adapted)).save(path)
+        return path
 
     def estimate(self, plan: Plan[PromptConfig], uploads: Mapping[str, str]) -> float | None:
         """What measuring and searching may cost at most, where its budget says so in money; nothing without one."""
@@ -401,7 +407,7 @@ class PromptAdapter(Adapter[PromptConfig]):
             find = partial(self._finding.found, adapted, ready.key, messages)
             found = yield find if adapted.embed is None else Request(find)
         ask = adapted.ask(ready.front, messages, options, found)
-        yield from self._serving.refuse_overflow(service, ask, adapted)
+        yield from self._serving.refuse_overflow(service, ask)
         return service, ask
 
     def download(self, model_id: str, path: Path) -> Path:

@@ -40,9 +40,7 @@ def run(job: Job, work: Work) -> str:
         found = _found(trials, config, context, divided, work)
         rows = sum(1 for _ in data["train"])
         whole = msgspec.structs.replace(found.data, fingerprint=spec.fingerprint, rows=rows)
-        path = adapter.path_of(job.id)
-        msgspec.structs.replace(found, data=whole).save(path)
-        return str(path)
+        return str(adapter.keep(msgspec.structs.replace(found, data=whole), job.id))
     finally:
         trials.close()
         adapter.close()

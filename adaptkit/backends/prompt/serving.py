@@ -13,13 +13,13 @@ from adaptkit.adapter import Abilities, Context
 from adaptkit.backends.chat_endpoint import Endpoint
 from adaptkit.backends.prompt.adapted import AdaptedModel
 from adaptkit.backends.prompt.config import PromptConfig
-from adaptkit.backends.services.ask import Ask, Cache, Service, lower_bound, upper_bound
+from adaptkit.backends.services.ask import Ask, Cache, Service, TellsWindow, lower_bound, upper_bound
 from adaptkit.backends.services.plain import ChatWire, ThisMachine
 from adaptkit.backends.services.vendors import Vendor, open_vendor, split_model
-from adaptkit.errors import ConfigError, DataError
+from adaptkit.backends.services.window import Window, window_of
+from adaptkit.errors import AdaptkitError, ConfigError, DataError, NotFoundError, UnsupportedError
 from adaptkit.http import TIMEOUT, Clients
-from adaptkit.prices import Prices
-from adaptkit.steps import Steps
+from adaptkit.steps import Steps, SystemClock, run
 
 __all__ = ["HUB", "Ready", "Serving", "served"]
 
@@ -74,7 +74,9 @@ class Serving:
             cache = None if vendor is None or self._config.cache == "off" else Cache(key, self._config.cache)
             if len(self._files) >= _KEPT:
                 self._files.clear()
-            kept = self._files[path] = Ready(state, adapted, adapted.front(model=name, cache=cache), key)
+            window = None if vendor is None else window_of(vendor.name, name, adapted.window)
+            front = adapted.front(model=name, cache=cache, window=window)
+            kept = self._files[path] = Ready(state, adapted, front, key)
         return kept
 
     def abilities(self, adapted: AdaptedModel) -> Abilities:
@@ -114,25 +116,45 @@ class Serving:
         service = self._services.get(kept.adapted.model)
         return None if service is None else (kept, service)
 
-    def refuse_overflow(self, service: Service, ask: Ask, adapted: AdaptedModel) -> Steps[None]:
-        """Refuse a prompt that is longer than the model reads, where that is known.
+    def told(self, adapted: AdaptedModel) -> Window | None:
+        """How much the vendor says now that a model reads and writes: at most one request.
+
+        Making a model must not hang on that: ``None`` where the vendor does not say it, or cannot be asked.
+        """
+        vendor, name = served(adapted)
+        if vendor is None:
+            return None
+        try:
+            service = self._open(adapted)
+            told = run(service.window(name), SystemClock()) if isinstance(service, TellsWindow) else Window()
+        except AdaptkitError:
+            return None
+        return None if told == Window() else told
+
+    def refuse_overflow(self, service: Service, ask: Ask) -> Steps[None]:
+        """Refuse a prompt that is longer than the model reads, or an answer longer than it writes, where that is known.
 
         The service counts only where half the bytes of the prompt, which hardly a text exceeds, would not fit. Where it
         has no counter, only what is too long beyond doubt is refused.
 
         Raises:
             DataError: says what to shorten; nothing was sent.
+            UnsupportedError: ``max_tokens`` is more than the model writes; nothing was sent.
         """
-        vendor, name = served(adapted)
-        card = None if vendor is None else Prices().chat(vendor.name, name)
-        if card is None or card.context is None or upper_bound(ask) <= card.context:
+        reads, writes, wanted = ask.window.reads, ask.window.writes, ask.options.max_tokens
+        if writes is not None and wanted is not None and wanted > writes:
+            raise UnsupportedError(f"max_tokens is {wanted:,}, and {ask.model} writes {writes:,} at most. Not sent")
+        if reads is None or upper_bound(ask) <= reads:
             return
-        counted = yield from service.count(ask)
+        try:
+            counted = yield from service.count(ask)
+        except NotFoundError:  # a gateway that answers need not count
+            counted = None
         tokens = lower_bound(ask) if counted is None else counted
-        if tokens > card.context:
+        if tokens > reads:
             has = "has more than" if counted is None else "has"
             raise DataError(
-                f"the prompt {has} {tokens:,} tokens, and {name} reads {card.context:,}: {_longest(ask)}. Not sent"
+                f"the prompt {has} {tokens:,} tokens, and {ask.model} reads {reads:,}: {_longest(ask)}. Not sent"
             )
 
     def close(self) -> None:
@@ -190,7 +212,7 @@ def _longest(ask: Ask) -> str:
         "take files out of corpus, or name them in documents, which are searched": sum(
             len(each.text) for each in ask.corpus
         ),
-        "give fewer documents or passages": sum(len(each.text) for each in ask.options.documents),
+        "give fewer documents or passages": sum(len(each.text) + len(each.pdf or b"") for each in ask.documents),
         "shorten the conversation": sum(len(turn.text) for turn in ask.messages),
     }
     return max(parts, key=lambda advice: parts[advice])

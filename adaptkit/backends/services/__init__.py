@@ -4,7 +4,8 @@
 |---|---|
 | `ask` | the neutral request, and what a service is |
 | `vendors` | what is known of each vendor without asking: address, key, what it cannot express |
-| `limits` | how much a model reads and writes: a dated table |
+| `window` | how much a model reads and writes: as its service told, else by a dated table |
+| `pdfs` | PDFs as parts of a message |
 | `sdk` | what the official SDKs have in common: errors, logs, keys |
 | `anthropic`, `openai`, `mistral` | one SDK each |
 | `plain` | an address that speaks OpenAI's chat wire, and a model in this process |

@@ -8,14 +8,16 @@ it; system messages stand in front; neighbouring turns of one role are one; an a
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from adaptkit.backends.services.ask import Ask, private_texts
-from adaptkit.backends.services.sdk import Keyed, Written, decoded, quietly, translated
+from adaptkit.backends.services.sdk import PATIENCE, Keyed, Written, decoded, quietly, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
+from adaptkit.backends.services.window import Window
 from adaptkit.decodable import decodable
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
 from adaptkit.http import Clients
@@ -43,6 +45,9 @@ _FINISH = {
 }
 _DATA_URL = re.compile(r"data:(image/[a-z+.-]+);base64,", re.IGNORECASE)
 
+#: Paragraphs, each with the blank lines behind it.
+_PARAGRAPHS = re.compile(r"\s*\S.*?(?:\n\s*\n|\s*\Z)", re.DOTALL)
+
 Block = dict[str, Any]
 
 
@@ -50,6 +55,9 @@ class _Cited(msgspec.Struct):
     cited_text: str = ""
     document_index: int | None = None
     document_title: str | None = None
+    title: str | None = None
+    source: str | None = None
+    start_page_number: int | None = None
 
 
 class _Block(msgspec.Struct):
@@ -73,6 +81,17 @@ class _Message(msgspec.Struct):
     content: list[_Block]
     stop_reason: str | None = None
     usage: _Usage = msgspec.field(default_factory=_Usage)
+
+
+@decodable
+class _Counted(msgspec.Struct):
+    input_tokens: int
+
+
+@decodable
+class _Told(msgspec.Struct):
+    max_input_tokens: int | None = None
+    max_tokens: int | None = None
 
 
 def open_service(vendor: Vendor, http: Clients, base_url: str, key_env: str, backend: str) -> Claude:
@@ -109,7 +128,8 @@ class Claude:
 
         with translated(self._backend, private), quietly(_LOGGER):
             response = (yield self._keyed.request(create, create)).http_response
-        return _reply(decoded(response, _Message, self._backend), msgspec.json.decode(response.content))
+        message = decoded(response, _Message, self._backend)
+        return _reply(message, msgspec.json.decode(response.content), _sources(request))
 
     def stream(self, ask: Ask) -> Iterator[str]:
         """See `Service.stream`."""
@@ -132,11 +152,22 @@ class Claude:
         request = {name: value for name, value in self._request(ask).items() if name in counted}
 
         def count(client: anthropic.Anthropic | anthropic.AsyncAnthropic) -> object:
-            return client.messages.count_tokens(**request)
+            return client.messages.with_raw_response.count_tokens(**request)
 
         with translated(self._backend, private_texts(ask)), quietly(_LOGGER):
-            counted_tokens = yield self._keyed.request(count, count)
-        return int(counted_tokens.input_tokens)
+            response = (yield self._keyed.request(count, count)).http_response
+        return decoded(response, _Counted, self._backend).input_tokens
+
+    def window(self, model: str) -> Steps[Window]:
+        """See `ask.TellsWindow`."""
+
+        def retrieve(client: anthropic.Anthropic | anthropic.AsyncAnthropic) -> object:
+            return client.models.with_raw_response.retrieve(model, timeout=PATIENCE)
+
+        with translated(self._backend, ()), quietly(_LOGGER):
+            response = (yield self._keyed.request(retrieve, retrieve)).http_response
+        told = decoded(response, _Told, self._backend)
+        return Window(reads=told.max_input_tokens or None, writes=told.max_tokens or None)
 
     def _assembled(self, request: Mapping[str, Any], private: Sequence[str]) -> Steps[Reply]:
         """A long answer, streamed on its way and whole in the end."""
@@ -154,7 +185,7 @@ class Claude:
         message = msgspec.convert(whole, _Message)
         if message.stop_reason is None:
             raise self._broken_off()
-        return _reply(message, whole)
+        return _reply(message, whole, _sources(request))
 
     def _broken_off(self) -> ServiceError:
         return ServiceError("Claude's stream broke off before the answer's end", backend=self._backend)
@@ -164,7 +195,7 @@ class Claude:
         options = ask.options
         request: dict[str, Any] = {
             "model": ask.model,
-            "max_tokens": options.max_tokens or MAX_TOKENS,
+            "max_tokens": options.max_tokens or min(MAX_TOKENS, ask.window.writes or MAX_TOKENS),
             "messages": _turns(ask, self._examples(ask.examples)),
         }
         if ask.system:
@@ -197,8 +228,11 @@ def _turns(ask: Ask, examples: Sequence[Turn]) -> list[Turn]:
         following.append({"role": "user", "content": _marked([_document(each, ask) for each in ask.corpus], ask)})
     following += map(_turn, ask.found)
     for at, turn in enumerate(ask.messages):
-        if at == last and ask.options.documents:
-            following.append({"role": "user", "content": [_document(each, ask) for each in ask.options.documents]})
+        if at == last and ask.documents:
+            found = [_passage(each, ask) for each in ask.passages]
+            following.append(
+                {"role": "user", "content": found + [_document(each, ask) for each in ask.options.documents]}
+            )
         following.append(_turn(turn))
     _join(turns, following)
     if not turns or turns[-1]["role"] == "assistant":
@@ -251,12 +285,27 @@ def _part(part: object) -> Block:
 
 def _document(document: Document, ask: Ask) -> Block:
     source = {"type": "text", "media_type": "text/plain", "data": document.text}
-    block: Block = {"type": "document", "source": source, "title": document.title}
+    if document.pdf is not None:
+        data = b64encode(document.pdf).decode()
+        source = {"type": "base64", "media_type": "application/pdf", "data": data}
+    block: Block = {"type": "document", "source": source}
+    if document.title:
+        block["title"] = document.title
     if document.source:
         block["context"] = document.source
-    if ask.options.citations:  # of one request all documents are cited, or none
-        block["citations"] = {"enabled": True}
-    return block
+    return _cited(block, ask)
+
+
+def _passage(passage: Document, ask: Ask) -> Block:
+    """What was found, by paragraphs: a paragraph is the least that can be cited of it."""
+    title, source = passage.title or passage.source or "", passage.source or passage.title
+    content = [{"type": "text", "text": text} for text in _PARAGRAPHS.findall(passage.text)]
+    return _cited({"type": "search_result", "source": source, "title": title, "content": content}, ask)
+
+
+def _cited(block: Block, ask: Ask) -> Block:
+    # of one request everything is cited, or nothing
+    return {**block, "citations": {"enabled": True}} if ask.options.citations else block
 
 
 def _tool(tool: Mapping[str, Any]) -> Block:
@@ -282,11 +331,18 @@ def _schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 # and back -------------------------------------------------------------------------------------------------------------
 
 
-def _reply(message: _Message, raw: Mapping[str, Any]) -> Reply:
+def _sources(request: Mapping[str, Any]) -> list[str | None]:
+    """Where the documents of a request come from, in their order, by which a citation names them."""
+    blocks = (block for turn in request["messages"] for block in turn["content"])
+    return [block.get("context") for block in blocks if block["type"] == "document"]
+
+
+def _reply(message: _Message, raw: Mapping[str, Any], sources: Sequence[str | None] = ()) -> Reply:
     text, citations, calls = "", list[Citation](), list[ToolCall]()
     for block in message.content:
         if block.type == "text":
-            citations += [_citation(cited, len(text), len(text) + len(block.text)) for cited in block.citations or ()]
+            end = len(text) + len(block.text)
+            citations += [_citation(cited, len(text), end, sources) for cited in block.citations or ()]
             text += block.text
         elif block.type == "tool_use":
             calls.append(ToolCall(name=block.name, arguments=block.input, id=block.id))
@@ -308,6 +364,10 @@ def _reply(message: _Message, raw: Mapping[str, Any]) -> Reply:
     )
 
 
-def _citation(cited: _Cited, start: int, end: int) -> Citation:
-    quote, title, document = cited.cited_text, cited.document_title, cited.document_index
-    return Citation(start=start, end=end, quote=quote, title=title, document=document)
+def _citation(cited: _Cited, start: int, end: int, sources: Sequence[str | None]) -> Citation:
+    document, source = cited.document_index, cited.source
+    if document is not None and 0 <= document < len(sources):
+        source = sources[document]
+    title = cited.title if document is None else cited.document_title
+    quote, page = cited.cited_text, cited.start_page_number
+    return Citation(start=start, end=end, quote=quote, title=title, source=source, document=document, page=page)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from adaptkit.adapter import ChatOptions
+from adaptkit.backends.services.window import Window
 from adaptkit.documents import with_documents
 from adaptkit.steps import Steps
 from adaptkit.types import Document, Message, Reply
 
-__all__ = ["Ask", "Cache", "Service", "in_words", "lower_bound", "private_texts", "upper_bound"]
+__all__ = ["Ask", "Cache", "Service", "TellsWindow", "in_words", "lower_bound", "private_texts", "upper_bound"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ class Ask:
         examples: Turns that are the same in every call.
         corpus: Documents that are the same in every call.
         found: Turns chosen for this question, between what is stable and the conversation.
+        passages: What was found in the user's documents for this question.
         options: How to answer; its documents are for this question.
         cache: Whether the stable part, up to and with the corpus, is to be remembered; ``None`` for not.
+        window: How much the model reads and writes, as far as that is known.
     """
 
     model: str
@@ -50,8 +53,25 @@ class Ask:
     examples: tuple[Message, ...] = field(default=(), repr=False)
     corpus: tuple[Document, ...] = field(default=(), repr=False)
     found: tuple[Message, ...] = field(default=(), repr=False)
+    passages: tuple[Document, ...] = field(default=(), repr=False)
     options: ChatOptions = field(default=ChatOptions(), repr=False)
     cache: Cache | None = None
+    window: Window = field(default=Window())
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        """All that this question is to be answered from, for services that know one kind."""
+        return (*self.passages, *self.options.documents)
+
+    @property
+    def texts(self) -> tuple[Document, ...]:
+        """Those that are texts."""
+        return tuple(document for document in self.documents if document.pdf is None)
+
+    @property
+    def pdfs(self) -> tuple[Document, ...]:
+        """Those that are not."""
+        return tuple(document for document in self.options.documents if document.pdf is not None)
 
 
 class Service(Protocol):
@@ -76,18 +96,34 @@ class Service(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsWindow(Protocol):
+    """A service that says how much its models read and write."""
+
+    def window(self, model: str) -> Steps[Window]:
+        """What the service says of a model: one request, free, given up after a few seconds.
+
+        Raises:
+            BackendError, ConfigError, MissingDependencyError: as `Service.answer` does.
+        """
+        ...
+
+
 def in_words(ask: Ask) -> tuple[Message, ...]:
     """The whole prompt as messages, for services that know nothing else: documents are written into the turns."""
     system = [Message(role="system", content="\n\n".join(ask.system))] if ask.system else []
-    conversation = with_documents(ask.messages, ask.options.documents)
+    conversation = with_documents(ask.messages, ask.documents)
     after = with_documents([*ask.found, *conversation], ask.corpus, first=True)
     return (*system, *ask.examples, *after)
+
+
+_PER_PDF_BYTE = 5
 
 
 def private_texts(ask: Ask) -> list[str]:
     """Everything that was sent and must not come back in an error."""
     texts = [*ask.system, *(turn.text for turn in (*ask.examples, *ask.found, *ask.messages))]
-    return texts + [document.text for document in (*ask.corpus, *ask.options.documents)]
+    return texts + [document.text for document in (*ask.corpus, *ask.documents)]
 
 
 def lower_bound(ask: Ask) -> int:
@@ -96,7 +132,12 @@ def lower_bound(ask: Ask) -> int:
 
 
 def upper_bound(ask: Ask) -> int:
-    """More tokens than the texts of the prompt have: half its bytes, where English has a quarter, Burmese a third."""
+    """More tokens than the prompt has, images aside.
+
+    Of texts half the bytes, where English has a quarter, Burmese a third; of PDFs, which are packed and are read both
+    as text and as pictures, five a byte.
+    """
     sizes = sum(len(text.encode("utf-8", "surrogatepass")) for text in private_texts(ask))
     extras: tuple[Any, ...] = (ask.options.schema, ask.options.tools)
-    return (sizes + len(msgspec.json.encode(extras))) // 2
+    pdfs = sum(len(document.pdf or b"") for document in ask.pdfs)
+    return (sizes + len(msgspec.json.encode(extras))) // 2 + _PER_PDF_BYTE * pdfs

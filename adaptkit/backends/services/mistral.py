@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -12,14 +13,16 @@ import msgspec
 from adaptkit.backends.chat_endpoint import tool_call
 from adaptkit.backends.services.ask import Ask, in_words, private_texts
 from adaptkit.backends.services.embedding import Embedded, EmbeddingAnswer, Vectors
-from adaptkit.backends.services.sdk import Keyed, translated
+from adaptkit.backends.services.pdfs import before_question, pdf_name, pdf_url
+from adaptkit.backends.services.sdk import PATIENCE, Keyed, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
+from adaptkit.backends.services.window import Window
 from adaptkit.data.formats.messages import write_message
 from adaptkit.decodable import decodable
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
 from adaptkit.http import Clients
 from adaptkit.steps import Request, Steps
-from adaptkit.types import AudioPart, Message, Reply, Usage
+from adaptkit.types import AudioPart, Document, Message, Reply, Usage
 
 try:
     from mistralai.client import Mistral
@@ -156,6 +159,18 @@ class Ministry:
             found = [Embedded(each.embedding or [], -1 if each.index is None else each.index) for each in answered.data]
         return EmbeddingAnswer(found).vectors(len(texts), self._backend)
 
+    def window(self, model: str) -> Steps[Window]:
+        """See `ask.TellsWindow`; what an answer has at most is not told."""
+        asked: dict[str, Any] = {"model_id": model, "timeout_ms": int(PATIENCE * 1000)}
+        with translated(self._backend, ()):
+            request = self._keyed.request(
+                lambda client: client.models.retrieve(**asked), lambda client: client.models.retrieve_async(**asked)
+            )
+            told = yield request if _on_asyncio() else Request(request.ask)
+        # the SDK fills in 32,768 where the service says nothing
+        said = "max_context_length" in told.model_fields_set
+        return Window(reads=told.max_context_length or None if said else None)
+
     def _request(self, ask: Ask) -> dict[str, Any]:
         refuse_options(self._vendor, msgspec.structs.asdict(ask.options))
         options = ask.options
@@ -168,7 +183,8 @@ class Ministry:
             "response_format": None if options.schema is None else _format(options.schema),
             "prompt_cache_key": None if ask.cache is None else ask.cache.key,
         }
-        messages = [_message(turn) for turn in in_words(ask)]
+        words = replace(ask, passages=(), options=msgspec.structs.replace(options, documents=ask.texts))
+        messages = before_question([_message(turn) for turn in in_words(words)], [_file(each) for each in ask.pdfs])
         asked = {name: value for name, value in fields.items() if value is not None}
         return {"model": ask.model, "messages": messages, **asked}
 
@@ -205,6 +221,10 @@ def _message(turn: Message) -> dict[str, Any]:
         raise UnsupportedError("Mistral's chat takes text and images here, not audio")
     role = "system" if turn.role == "developer" else turn.role
     return write_message(msgspec.structs.replace(turn, role=role, weight=None))
+
+
+def _file(document: Document) -> dict[str, Any]:
+    return {"type": "document_url", "document_url": pdf_url(document), "document_name": pdf_name(document)}
 
 
 def _format(schema: Mapping[str, Any]) -> dict[str, Any]:

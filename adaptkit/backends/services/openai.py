@@ -16,6 +16,7 @@ import msgspec
 from adaptkit.backends.chat_endpoint import tool_call
 from adaptkit.backends.services.ask import Ask, private_texts
 from adaptkit.backends.services.embedding import EmbeddingAnswer, Vectors, embedding_request
+from adaptkit.backends.services.pdfs import before_question, pdf_name, pdf_url
 from adaptkit.backends.services.sdk import Keyed, Written, decoded, quietly, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
 from adaptkit.decodable import decodable
@@ -24,7 +25,7 @@ from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedErr
 from adaptkit.http import Clients, service_words
 from adaptkit.prices import Prices
 from adaptkit.steps import Request, Steps
-from adaptkit.types import ImagePart, Message, Reply, TextPart, ToolCall, Usage
+from adaptkit.types import Document, ImagePart, Message, Reply, TextPart, ToolCall, Usage
 
 try:
     import openai
@@ -224,8 +225,9 @@ def _input(ask: Ask, examples: Sequence[Item]) -> list[Item]:
         stable += [item for turn in with_documents((), ask.corpus) for item in _items(turn)]
     if ask.cache is not None and _breaks(ask.model):
         _mark(stable)
-    conversation = with_documents(ask.messages, ask.options.documents)
-    return stable + [item for turn in (*ask.found, *conversation) for item in _items(turn)]
+    conversation = with_documents(ask.messages, ask.texts)
+    volatile = [item for turn in (*ask.found, *conversation) for item in _items(turn)]
+    return stable + before_question(volatile, [_file(each) for each in ask.pdfs])
 
 
 def _examples(turns: Sequence[Message]) -> list[Item]:
@@ -273,6 +275,10 @@ def _part(part: object) -> Item:
     if isinstance(part, ImagePart):
         return {"type": "input_image", "image_url": part.url, "detail": part.detail or "auto"}
     raise UnsupportedError("OpenAI's Responses API takes text and images, not audio")
+
+
+def _file(document: Document) -> Item:
+    return {"type": "input_file", "filename": pdf_name(document), "file_data": pdf_url(document)}
 
 
 def _tool(tool: Mapping[str, Any]) -> Item:

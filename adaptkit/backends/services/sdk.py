@@ -21,7 +21,10 @@ from adaptkit.http import PerLoop, key_from, raise_for, service_words, translati
 from adaptkit.steps import Request
 from adaptkit.types import Message
 
-__all__ = ["Keyed", "Written", "decoded", "quietly", "translated"]
+__all__ = ["PATIENCE", "Keyed", "Written", "decoded", "quietly", "translated"]
+
+#: Seconds for a question that can go without an answer.
+PATIENCE = 10.0
 
 A = TypeVar("A")
 C = TypeVar("C")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from adaptkit.adapter import Abilities
 from adaptkit.backends.services.ask import Service
 from adaptkit.errors import UnsupportedError
 from adaptkit.http import Clients
+from adaptkit.types import Document
 
 __all__ = ["VENDORS", "Vendor", "open_vendor", "split_model"]
 
@@ -27,6 +29,7 @@ class Vendor:
         refused: Why a setting cannot be had, by the name of the setting.
         ttls: How long it can be told to remember a prompt.
         embeds: Whether it has models that turn texts into vectors.
+        largest: Bytes of a request at most, as far as that is published.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Vendor:
     refused: Mapping[str, str] = field(default_factory=dict)
     ttls: Sequence[str] = ()
     embeds: bool = False
+    largest: int | None = None
 
     def problems(self, settings: Mapping[str, object]) -> list[str]:
         """One sentence for each setting that cannot be had; those that are ``None`` or empty are fine."""
@@ -45,6 +49,13 @@ class Vendor:
             for name, why in self.refused.items()
             if settings.get(name) is not None and settings[name] != ()
         ]
+
+    def too_large(self, documents: Sequence[Document]) -> list[str]:
+        """A sentence where PDFs are more than a request may hold."""
+        size = sum(-(-len(document.pdf or b"") // 3) * 4 for document in documents)  # in base64
+        if self.largest is None or size <= self.largest:
+            return []
+        return [f"documents: the PDFs are {size:,} bytes in base64, and a request has {self.largest:,} at most: split"]
 
 
 VENDORS: Mapping[str, Vendor] = {
@@ -55,19 +66,20 @@ VENDORS: Mapping[str, Vendor] = {
             package="anthropic",
             base_url="https://api.anthropic.com",
             key_env="ANTHROPIC_API_KEY",
-            abilities=Abilities(schema=True, tools=True, documents=True, citations=True, thinks=True),
+            abilities=Abilities(schema=True, tools=True, documents=True, pdf=True, citations=True, thinks=True),
             refused={
                 "temperature": "Claude takes no sampling parameters; leave it out, and ask again where it matters",
                 "seed": "Claude takes no seed, and does not answer the same twice; leave it out",
             },
             ttls=("5m", "1h"),
+            largest=32 << 20,
         ),
         Vendor(
             name="openai",
             package="openai",
             base_url="https://api.openai.com/v1",
             key_env="OPENAI_API_KEY",
-            abilities=Abilities(schema=True, tools=True, documents=True, thinks=True),
+            abilities=Abilities(schema=True, tools=True, documents=True, pdf=True, thinks=True),
             refused={
                 "seed": "OpenAI's Responses API takes no seed; leave it out",
                 "stop": "OpenAI's Responses API takes no stop words; cut the answer yourself, or use the chat wire "
@@ -81,7 +93,7 @@ VENDORS: Mapping[str, Vendor] = {
             package="mistralai",
             base_url="https://api.mistral.ai",
             key_env="MISTRAL_API_KEY",
-            abilities=Abilities(schema=True, tools=True, documents=True),
+            abilities=Abilities(schema=True, tools=True, documents=True, pdf=True),
             embeds=True,
         ),
     )
@@ -113,11 +125,11 @@ def open_vendor(vendor: Vendor, http: Clients, base_url: str, key_env: str, back
     return service
 
 
-def refuse_options(vendor: Vendor, settings: Mapping[str, object]) -> None:
+def refuse_options(vendor: Vendor, settings: Mapping[str, Any]) -> None:
     """Refuse what a call asks for and the vendor cannot express.
 
     Raises:
         UnsupportedError: names everything; nothing was sent.
     """
-    if problems := vendor.problems(settings):
+    if problems := vendor.problems(settings) + vendor.too_large(settings["documents"]):
         raise UnsupportedError(f"{vendor.name} cannot answer like this; nothing was sent: {'; '.join(problems)}")

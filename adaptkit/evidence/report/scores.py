@@ -78,7 +78,7 @@ def ladder(comparison: Comparison) -> Section:
 
 def _ladder_row(each: Competitor) -> tuple[Words, ...]:
     score, interval = spread(each.score)
-    answers = len(each.answers)
+    answers = each.answered
     tokens = (each.usage.input_tokens, each.usage.output_tokens)
     told = [f"{number / answers:,.0f}" if answers and any(tokens) else UNKNOWN for number in tokens]
     times = (seconds(each.seconds.get("p50")), seconds(each.seconds.get("p95")))
@@ -87,7 +87,7 @@ def _ladder_row(each: Competitor) -> tuple[Words, ...]:
 
 
 def _per_thousand(each: Competitor) -> float | None:
-    return None if each.usd is None or not each.answers else each.usd / len(each.answers) * _THOUSAND
+    return None if each.usd is None or not each.answered else each.usd / each.answered * _THOUSAND
 
 
 def _measures(models: list[Competitor]) -> Table | None:

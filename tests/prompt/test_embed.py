@@ -231,6 +231,21 @@ def test_what_it_costs_is_said_or_that_nobody_knows(where, handbook, tmp_path):
     assert any("does not know" in warning for warning in plan.warnings) is not known
 
 
+def test_a_table_of_ones_own_knows_what_it_costs(where, handbook, tmp_path):
+    vendor, _, name = where.table["embed"].partition(":")
+    if not name:
+        pytest.skip("not a vendor's")
+    row = f'[[chat]]\nservice = "{vendor}"\nmodel = "{name}"\ninput = 1000.0\noutput = 0\n'
+    (tmp_path / "prices.toml").write_text(f'{row}date = 2026-11-25\nsource = "mine"\n', encoding="utf-8")
+    targets = {"t": {**where.table, "documents": (str(handbook),)}}
+    with Client(targets=targets, home=tmp_path / "home", prices=tmp_path / "prices.toml") as client:
+        plan = client.plan("t", Dataset.of(rows()))
+        embedding = plan.request["embedding"]
+        assert embedding["usd"] == pytest.approx(embedding["tokens"] / 1000)
+        assert "mine" in embedding["prices"]
+        assert not any("does not know" in warning for warning in plan.warnings)
+
+
 def test_a_file_from_elsewhere_is_not_asked_with_other_vectors(where, handbook, tmp_path):
     with opened(where, tmp_path, documents=(str(handbook),)) as client:
         model = client.submit("t", Dataset.of(rows())).result()

@@ -20,7 +20,7 @@ import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from adaptkit.data import DataRules, Dataset
-from adaptkit.errors import ConfigError
+from adaptkit.errors import BackendError, ConfigError
 from adaptkit.http import Egress
 from adaptkit.types import Checkpoint, DeploymentSnapshot, Document, Event, Inventory, Message, Reply, Snapshot
 
@@ -36,6 +36,8 @@ __all__ = [
     "ModelName",
     "Plan",
     "SupportsAbilities",
+    "SupportsAnswers",
+    "SupportsBatch",
     "SupportsChat",
     "SupportsCheckpoints",
     "SupportsDeleteData",
@@ -456,6 +458,41 @@ class SupportsGenerate(Protocol):
 
     def together(self, model_id: str) -> int:
         """How many conversations it answers quickest in one go; 1 where each is a request of its own."""
+        ...
+
+
+@runtime_checkable
+class SupportsBatch(Protocol):
+    """Models answer many questions later and cheaper, as a job."""
+
+    def batch(self, model_id: str, asked: str, options: ChatOptions) -> Adapter[Any]:
+        """The backend of one batch: what it is given as data are questions.
+
+        Args:
+            model_id: Who is asked.
+            asked: SHA-256 of everything that is asked, which makes the batch what it is.
+            options: How to answer; they are not part of the configuration, for they may hold documents.
+
+        Raises:
+            UnsupportedError: this model takes no batches.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsAnswers(Protocol):
+    """Jobs answer questions instead of making a model."""
+
+    def answers(self, job_id: str) -> Iterator[tuple[int, Reply | BackendError]]:
+        """What became of each question, by its number, in any order; a question without a result is left out.
+
+        Raises:
+            BackendError: the results cannot be had.
+        """
+        ...
+
+    def ledger(self) -> str:
+        """SHA-256 of what is asked, as `SupportsBatch.batch` was given it."""
         ...
 
 

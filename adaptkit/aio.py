@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from anyio import CancelScope, CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
-from adaptkit import hosting, lifecycle, steps
+from adaptkit import batches, hosting, lifecycle, steps
 from adaptkit.adapter import Abilities, BackendConfig, ChatOptions, Plan
 from adaptkit.client import Client, Targets
 from adaptkit.data import Dataset, Record
@@ -277,6 +277,14 @@ class AsyncJob:
         """As `Job.figures`."""
         return await _call(self._job.figures)
 
+    async def answers(self, timeout: float | None = None) -> AsyncIterator[Answer]:
+        """As `Job.answers`, for ``async for``."""
+        await _call(batches.answering, self._state)
+        await self.wait(timeout)
+        found = batches.answers(self._state)
+        while (answer := await _call(next, found, None)) is not None:
+            yield answer
+
     async def delete_data(self) -> list[str]:
         """As `Job.delete_data`."""
         return await _call(self._job.delete_data)
@@ -339,6 +347,18 @@ class AsyncModel:
     ) -> list[Reply]:
         """As `Model.generate`."""
         return await _ask(self._model.generate, conversations, options, schema=schema, **settings)
+
+    async def batch(
+        self,
+        questions: Iterable[Record | Conversation],
+        options: ChatOptions | None = None,
+        *,
+        fresh: bool = False,
+        **settings: Any,
+    ) -> AsyncJob:
+        """As `Model.batch`."""
+        chosen = options or ChatOptions(**settings)
+        return AsyncJob(Job(await steps.arun(self._model._batch(questions, chosen, fresh=fresh), self._model._clock)))
 
     async def export(self, format: str, path: str | os.PathLike[str]) -> Path:  # noqa: A002
         """As `Model.export`."""

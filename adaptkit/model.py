@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,10 @@ from adaptkit.steps import Clock, Steps
 from adaptkit.types import Message, ModelRef, Reply
 
 if TYPE_CHECKING:
+    from adaptkit.data import Record
     from adaptkit.deployment import Deployment
+    from adaptkit.job import Job
+    from adaptkit.state import JobState
 
 __all__ = ["Conversation", "Model", "messages_of"]
 
@@ -133,6 +136,38 @@ class Model:
         ask = self._chats()
         return [asking.answer(conversation, ask) for conversation in turns]
 
+    def batch(
+        self,
+        questions: Iterable[Record | Conversation],
+        options: ChatOptions | None = None,
+        *,
+        fresh: bool = False,
+        **settings: Any,
+    ) -> Job:
+        """Have many questions answered within a day, at the vendor's lower price, as a job that outlives this process.
+
+        Get or create: the same questions to the same model are one batch. `Job.answers` has what came of it.
+
+        Args:
+            questions: A `Dataset` or conversations, as for `Client.map`.
+            options: How to answer.
+            fresh: Send a new batch even where one of these questions runs or has succeeded.
+            **settings: Fields of `ChatOptions`, instead of ``options``.
+
+        Returns:
+            The job, once the vendor has accepted it; ``job.reused`` says whether it was there already.
+
+        Raises:
+            UnsupportedError: this model takes no batches, or the vendor not these; nothing was sent.
+            DataError: questions cannot be asked; all of them are named.
+            SubmissionUncertain: the paid request's answer was lost and no batch was found; nothing is sent twice.
+            BackendError: the vendor refused.
+        """
+        from adaptkit.job import Job  # noqa: PLC0415 - which makes models
+
+        chosen = options or ChatOptions(**settings)
+        return Job(steps.run(self._batch(questions, chosen, fresh=fresh), self._clock))
+
     def export(self, format: str, path: str | os.PathLike[str]) -> Path:  # noqa: A002 - the field's standard term
         """Write the model for another program to serve.
 
@@ -206,6 +241,15 @@ class Model:
         )
 
     # what `AsyncModel` shares -------------------------------------------------------------------------------------
+
+    def _batch(
+        self, questions: Iterable[Record | Conversation], options: ChatOptions, *, fresh: bool
+    ) -> Steps[JobState]:
+        from adaptkit import batches  # noqa: PLC0415 - which asks a model
+
+        return batches.submit(
+            self, self._adapter, questions, options, journal=self._journal(), clock=self._clock, fresh=fresh
+        )
 
     def _deploy(self, *, confirm_spend: bool) -> Steps[DeploymentState]:
         return hosting.deploy(self.ref, self._adapter, self._journal(), self._clock, confirmed=confirm_spend)

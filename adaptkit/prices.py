@@ -20,7 +20,7 @@ import msgspec
 from adaptkit.errors import ConfigError
 from adaptkit.types import Usage
 
-__all__ = ["Price", "Prices", "RateCard", "billions"]
+__all__ = ["BatchRate", "Price", "Prices", "RateCard", "billions"]
 
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)b(?![A-Za-z0-9])", re.IGNORECASE)
 #: What follows a model's name in the name of a snapshot of it, and not in that of another model.
@@ -114,9 +114,26 @@ class RateCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return _SNAPSHOT.fullmatch(model[len(self.model) :]) is not None
 
 
+class BatchRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a vendor's batches cost.
+
+    Attributes:
+        service: Vendor.
+        factor: Times what the same calls cost one by one.
+        date: When it was read.
+        source: Where it was read.
+    """
+
+    service: str
+    factor: float
+    date: dt.date
+    source: str
+
+
 class _Table(msgspec.Struct, forbid_unknown_fields=True):
     price: list[Price] = []
     chat: list[RateCard] = []
+    batch: list[BatchRate] = []
 
 
 class Prices:
@@ -133,6 +150,7 @@ class Prices:
         tables = [*([_read(path)] if path else ()), _own()]
         self._prices: Sequence[Price] = [price for table in tables for price in table.price]
         self._cards: Sequence[RateCard] = [card for table in tables for card in table.chat]
+        self._batches: Sequence[BatchRate] = [rate for table in tables for rate in table.batch]
 
     def training(self, backends: Sequence[str], model: str, method: str, weights: str | None) -> Price | None:
         """The price of training, per million tokens.
@@ -159,6 +177,13 @@ class Prices:
         """
         found = [card for card in self._cards if card._is_for(service, model) and card.above <= tokens]  # noqa: SLF001
         return max(found, key=lambda card: card.above, default=None)
+
+    def batched(self, service: str, model: str, usage: Usage) -> float | None:
+        """What one answer in a vendor's batch has cost, in US dollars; ``None`` if unknown."""
+        rate = next((rate for rate in self._batches if rate.service == service), None)
+        card = self.chat(service, model, usage.input_tokens)
+        usd = None if card is None else card.usd(usage)
+        return None if rate is None or usd is None else usd * rate.factor
 
     def _first(self, what: str, backends: Sequence[str], model: str, settings: dict[str, str | None]) -> Price | None:
         for backend in backends:

@@ -27,6 +27,7 @@ _BUILT_IN = {
     "fireworks": "adaptkit.backends.fireworks:FireworksAdapter",
     "lora": "adaptkit.backends.lora:LoraAdapter",
     "openai": "adaptkit.backends.openai:OpenAIAdapter",
+    "batch": "adaptkit.backends.prompt.batch:BatchAdapter",
     "prompt": "adaptkit.backends.prompt:PromptAdapter",
     "scripted": "adaptkit.testing.scripted:ScriptedAdapter",
     "together": "adaptkit.backends.together:TogetherAdapter",

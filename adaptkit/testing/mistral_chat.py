@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from adaptkit.testing.batches import MistralBatches
 from adaptkit.testing.wire import Answer, Asked, Route, Wire
 
 __all__ = ["FakeMistral"]
@@ -32,6 +33,7 @@ class FakeMistral:
 
     Attributes:
         wire: The server.
+        batches: Batches, which end when told to.
         requests: Bodies of the answers asked for, in order.
         broken_after: Characters after which the next stream breaks off, or ``None``.
     """
@@ -41,7 +43,9 @@ class FakeMistral:
         self.broken_after: int | None = None
         self._next: deque[dict[str, Any]] = deque()
         self._seen: dict[str, list[str]] = {}
-        self.wire = Wire([Route("POST", "/v1/chat/completions", "chat", self._chat)], key)
+        self.batches = MistralBatches(self._chat)
+        chat = Route("POST", "/v1/chat/completions", "chat", self._chat)
+        self.wire = Wire([chat, *self.batches.routes], key)
 
     def close(self) -> None:
         """Stop listening."""

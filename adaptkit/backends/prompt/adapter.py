@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from adaptkit.adapter import Abilities, Adapter, ChatOptions, Context, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import find_base, hub_id, local_folder
@@ -313,17 +313,17 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     def chat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
         """Answer one conversation: one request, or this machine's work."""
-        service, ask = self._asked(model_id, messages, options)
+        service, ask = self.asked(model_id, messages, options)
         return service.answer(ask)
 
     def stream(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Iterator[str]:
         """Answer piece by piece."""
-        service, ask = self._asked(model_id, messages, options)
+        service, ask = self.asked(model_id, messages, options)
         return service.stream(ask)
 
     def generate(self, model_id: str, conversations: Sequence[Sequence[Message]], options: ChatOptions) -> list[Reply]:
         """Answer many conversations: together on this machine, one by one from a service."""
-        asked = [self._asked(model_id, messages, options) for messages in conversations]
+        asked = [self.asked(model_id, messages, options) for messages in conversations]
         if asked and isinstance(asked[0][0], ThisMachine):
             return asked[0][0].answer_all([ask for _, ask in asked])
         return [service.answer(ask) for service, ask in asked]
@@ -335,10 +335,27 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     def count(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> int | None:
         """Tokens of a conversation with everything that stands in front of it, by the service's own counter."""
-        service, ask = self._asked(model_id, messages, options)
+        service, ask = self.asked(model_id, messages, options)
         return service.count(ask)
 
-    def _asked(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> tuple[Service, Ask]:
+    def batch(self, model_id: str, asked: str, options: ChatOptions) -> Adapter[Any]:
+        """The backend of a batch at the vendor whose model this is."""
+        from adaptkit.backends.prompt.batch import BatchAdapter, BatchConfig  # noqa: PLC0415 - which builds on this
+
+        if self.config.vendor is None:
+            raise UnsupportedError(
+                f"{self.config.model} has no batch API that adaptkit speaks; client.map(model, questions) asks many "
+                "questions at a time, and none again that was answered"
+            )
+        config = BatchConfig(model=model_id, prompt=self.config.anchored(), asked=asked)
+        return BatchAdapter(config, self.context, options)
+
+    def vendor_service(self) -> Service:
+        """The vendor of the configuration, whatever model is asked."""
+        return self._serving.vendor_service()
+
+    def asked(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> tuple[Service, Ask]:
+        """Who answers a question, and the question with everything that stands around it."""
         ready = self._serving.model(model_id)
         adapted = ready.adapted
         service = self._serving.service(adapted)  # refuses a stranger's file before anything is looked up for it

@@ -103,6 +103,13 @@ class Serving:
                 self._services[adapted.model] = self._open(adapted)
             return self._services[adapted.model]
 
+    def vendor_service(self) -> Service:
+        """The vendor that the configuration names; loads its SDK."""
+        vendor, address, key_env = self._config.vendor, self._config.address, self._config.key_env
+        assert vendor is not None and address is not None and key_env is not None  # noqa: S101, PT018 - callers looked
+        with self._opening:
+            return open_vendor(vendor, self._client(), address, key_env, self._backend)
+
     def refuse_overflow(self, service: Service, ask: Ask, adapted: AdaptedModel) -> None:
         """Refuse a prompt that is longer than the model reads, where that is known.
 

@@ -25,7 +25,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError("asking Claude", "anthropic", "anthropic") from error
 
-__all__ = ["open_service"]
+__all__ = ["Claude", "open_service"]
 
 #: New tokens where nobody names a number: room to think; what is not used costs nothing.
 MAX_TOKENS = 16_000
@@ -88,23 +88,23 @@ class Claude:
     """See `ask.Service`."""
 
     def __init__(self, vendor: Vendor, keyed: Keyed[anthropic.Anthropic], backend: str) -> None:
-        self._vendor, self._keyed, self._backend = vendor, keyed, backend
+        self._vendor, self.keyed, self.backend = vendor, keyed, backend
         self._examples = Written(_examples)
 
     def answer(self, ask: Ask) -> Reply:
         """See `Service.answer`."""
-        client, request = self._keyed.client(), self._request(ask)
+        client, request = self.keyed.client(), self.request(ask)
         if request["max_tokens"] > _UNSTREAMED:
             return self._assembled(client, request, private_texts(ask))
-        with translated(self._backend, private_texts(ask)), quietly(_LOGGER):
+        with translated(self.backend, private_texts(ask)), quietly(_LOGGER):
             response = client.messages.with_raw_response.create(**request).http_response
-        return _reply(decoded(response, _Message, self._backend), msgspec.json.decode(response.content))
+        return _reply(decoded(response, _Message, self.backend), msgspec.json.decode(response.content))
 
     def stream(self, ask: Ask) -> Iterator[str]:
         """See `Service.stream`."""
-        client, request = self._keyed.client(), self._request(ask)
+        client, request = self.keyed.client(), self.request(ask)
         ended = False
-        with translated(self._backend, private_texts(ask)):
+        with translated(self.backend, private_texts(ask)):
             with quietly(_LOGGER):
                 events = client.messages.create(**request, stream=True)
             with events:
@@ -118,13 +118,20 @@ class Claude:
     def count(self, ask: Ask) -> int | None:
         """See `Service.count`."""
         counted = ("model", "messages", "system", "tools", "output_config")
-        request = {name: value for name, value in self._request(ask).items() if name in counted}
-        with translated(self._backend, private_texts(ask)), quietly(_LOGGER):
-            return self._keyed.client().messages.count_tokens(**request).input_tokens
+        request = {name: value for name, value in self.request(ask).items() if name in counted}
+        with translated(self.backend, private_texts(ask)), quietly(_LOGGER):
+            return self.keyed.client().messages.count_tokens(**request).input_tokens
+
+    def read(self, raw: Mapping[str, Any]) -> Reply:
+        """The reply that a message is."""
+        try:
+            return _reply(msgspec.convert(raw, _Message), raw)
+        except msgspec.ValidationError as error:
+            raise ServiceError(f"Claude's message cannot be read: {error}", backend=self.backend) from None
 
     def _assembled(self, client: anthropic.Anthropic, request: Mapping[str, Any], private: Sequence[str]) -> Reply:
         """A long answer, streamed on its way and whole in the end."""
-        with translated(self._backend, private):
+        with translated(self.backend, private):
             with quietly(_LOGGER):
                 manager = client.messages.stream(**request)
                 stream = manager.__enter__()
@@ -136,9 +143,10 @@ class Claude:
         return _reply(message, whole)
 
     def _broken_off(self) -> ServiceError:
-        return ServiceError("Claude's stream broke off before the answer's end", backend=self._backend)
+        return ServiceError("Claude's stream broke off before the answer's end", backend=self.backend)
 
-    def _request(self, ask: Ask) -> dict[str, Any]:
+    def request(self, ask: Ask) -> dict[str, Any]:
+        """A question in Claude's words, whoever carries it: a call or a batch."""
         refuse_options(self._vendor, msgspec.structs.asdict(ask.options))
         options = ask.options
         request: dict[str, Any] = {

@@ -21,7 +21,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError("asking Mistral's models", "mistralai", "mistral") from error
 
-__all__ = ["open_service"]
+__all__ = ["Ministry", "open_service"]
 
 _FINISH = {"model_length": "length"}
 
@@ -92,27 +92,31 @@ class Ministry:
     """See `ask.Service`."""
 
     def __init__(self, vendor: Vendor, keyed: Keyed[Mistral], backend: str) -> None:
-        self._vendor, self._keyed, self._backend = vendor, keyed, backend
+        self._vendor, self.keyed, self.backend = vendor, keyed, backend
 
     def answer(self, ask: Ask) -> Reply:
         """See `Service.answer`."""
-        client, request = self._keyed.client(), self._request(ask)
-        with translated(self._backend, private_texts(ask)):
+        client, request = self.keyed.client(), self.request(ask)
+        with translated(self.backend, private_texts(ask)):
             raw = client.chat.complete(**request).model_dump(mode="json", by_alias=True)
+        return self.read(raw)
+
+    def read(self, raw: Mapping[str, Any]) -> Reply:
+        """The reply that a completion is."""
         try:
             completion = msgspec.convert(raw, _Completion)
         except msgspec.ValidationError as error:
             message = f"Mistral answered with something that is none of its answers: {error}"
-            raise ServiceError(message, backend=self._backend, status_code=200) from None
+            raise ServiceError(message, backend=self.backend, status_code=200) from None
         if not completion.choices:
-            raise ServiceError("Mistral answered without a choice", backend=self._backend, status_code=200)
+            raise ServiceError("Mistral answered without a choice", backend=self.backend, status_code=200)
         return self._reply(completion, raw)
 
     def stream(self, ask: Ask) -> Iterator[str]:
         """See `Service.stream`."""
-        client, request = self._keyed.client(), self._request(ask)
+        client, request = self.keyed.client(), self.request(ask)
         ended = False
-        with translated(self._backend, private_texts(ask)), client.chat.stream(**request) as events:
+        with translated(self.backend, private_texts(ask)), client.chat.stream(**request) as events:
             for event in events:
                 for choice in event.data.choices[:1]:
                     ended = ended or bool(choice.finish_reason)
@@ -123,14 +127,15 @@ class Ministry:
                     elif content:
                         yield from (chunk.text for chunk in content if chunk.type == "text" and chunk.text)
         if not ended:
-            raise ServiceError("Mistral's stream broke off before the answer's end", backend=self._backend)
+            raise ServiceError("Mistral's stream broke off before the answer's end", backend=self.backend)
 
     def count(self, ask: Ask) -> int | None:
         """Mistral has no counter."""
         del ask
         return None
 
-    def _request(self, ask: Ask) -> dict[str, Any]:
+    def request(self, ask: Ask) -> dict[str, Any]:
+        """A question in Mistral's words, whoever carries it: a call or a batch."""
         refuse_options(self._vendor, msgspec.structs.asdict(ask.options))
         options = ask.options
         fields: dict[str, Any] = {
@@ -159,7 +164,7 @@ class Ministry:
             ),
             finish_reason=_FINISH.get(finish, finish),
             tool_calls=tuple(
-                tool_call(call.function.name, call.function.arguments, call.id, self._backend) for call in calls
+                tool_call(call.function.name, call.function.arguments, call.id, self.backend) for call in calls
             ),
             raw=raw,
         )

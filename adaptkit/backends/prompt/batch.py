@@ -1,0 +1,218 @@
+"""Batches as a backend: its data are questions, and what its jobs give are answers.
+
+So a batch is sent exactly once, found again and followed by what does that for every job. Questions are lowered by
+`PromptAdapter.asked`, as a call's are: with examples, passages, schema and what is to be remembered.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import IO, Any, ClassVar, Literal, cast
+
+import msgspec
+
+from adaptkit.adapter import Adapter, BackendConfig, ChatOptions, Context, DataFile, Guarantee, Plan
+from adaptkit.backends.prompt.adapter import PromptAdapter
+from adaptkit.backends.prompt.config import PromptConfig
+from adaptkit.backends.rest import account_of
+from adaptkit.backends.services.batches import Batches, Limits, Outcome, batches_of
+from adaptkit.backends.services.vendors import split_model
+from adaptkit.data import ChatRecord, Dataset
+from adaptkit.errors import DataError, UnsupportedError
+from adaptkit.http import key_from
+from adaptkit.types import Event, Snapshot
+
+__all__ = ["BatchAdapter", "BatchConfig"]
+
+#: Problems that a message names.
+_SHOWN = 20
+
+
+class BatchConfig(BackendConfig):
+    """Which questions go to whom; made by `Model.batch`, never written by hand.
+
+    Attributes:
+        model: The adapted model's file.
+        prompt: The target that asks it.
+        asked: SHA-256 of what is asked, and the name of the ledger.
+    """
+
+    backend: Literal["batch"] = "batch"
+    model: str
+    prompt: PromptConfig
+    asked: str
+
+
+class BatchAdapter(Adapter[BatchConfig]):
+    """One batch at a vendor.
+
+    Args:
+        config: What it is.
+        context: What the client lends.
+        options: How to answer; ``None`` where the batch was sent by another process, and is only followed here.
+    """
+
+    backend: ClassVar[str] = "batch"
+    config_type = BatchConfig
+    #: At Anthropic `find` sees a batch only once it has ended, so a lost answer may stay uncertain for a day.
+    guarantee: ClassVar[Guarantee] = "reconcilable"
+    settle_seconds: ClassVar[float] = 10.0
+
+    def __init__(self, config: BatchConfig, context: Context, options: ChatOptions | None = None) -> None:
+        super().__init__(config, context)
+        self._prompt = PromptAdapter(config.prompt, context)
+        self._options = options
+        self._opened: Batches | None = None
+
+    @property
+    def account(self) -> str:
+        """The address, and a fingerprint of the key."""
+        assert self.config.prompt.address is not None and self.config.prompt.key_env is not None  # noqa: S101, PT018
+        key = key_from(self.config.prompt.key_env, "a batch")
+        return account_of(self.config.prompt.address, key)
+
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """Where the model answers."""
+        return self._prompt.destinations
+
+    def ledger(self) -> str:
+        """The ledger's name."""
+        return self.config.asked
+
+    # -- what is sent ---------------------------------------------------------------------------------------------
+
+    def prepare(self, data: Dataset) -> Plan[BatchConfig]:
+        """Lower every question once, to learn what cannot be asked and how large it all is."""
+        self.context.egress.require(self.destinations, self.backend)
+        problems: list[str] = []
+        count, size, digest = 0, 0, sha256()
+        for number, line in self._lines(data, problems):
+            count, size = number + 1, size + len(line)
+            digest.update(line)
+        self._refuse(problems, count, size)
+        file = DataFile("questions", data, "batch", digest.hexdigest(), size, count)
+        return Plan(
+            config=self.config,
+            files=(file,),
+            request={"model": self._model_name, "questions": count, "bytes": size},
+            destinations=self.destinations,
+            fingerprint=data.fingerprint,
+        )
+
+    def upload(self, file: DataFile) -> str:
+        """Write the requests, which lie nowhere, to a file that nobody else sees, and bring it to the vendor."""
+        with tempfile.TemporaryFile() as lines:
+            for _, line in self._lines(file.data):
+                lines.write(line)
+            lines.seek(0)
+            return self._batches.upload(f"ak-{file.sha256[:32]}", cast("IO[bytes]", lines))
+
+    def has_upload(self, file_id: str) -> bool:
+        """Whether the vendor still has the file."""
+        return self._batches.has(file_id)
+
+    def delete_data(self, file_id: str) -> None:
+        """Delete the file of questions."""
+        self._batches.delete(file_id)
+
+    def submit(self, plan: Plan[BatchConfig], uploads: Mapping[str, str], tag: str) -> Snapshot:
+        """Create the batch."""
+        (file,) = plan.files
+        lines = (msgspec.json.decode(line) for _, line in self._lines(file.data))
+        return self._batches.create(self._model_name, uploads[file.purpose], lines, tag)
+
+    def _lines(self, data: Dataset, problems: list[str] | None = None) -> Iterator[tuple[int, bytes]]:
+        """Every request by its number; what cannot be asked is added to ``problems``, or raised."""
+        if self._options is None:
+            raise UnsupportedError("a batch is sent by model.batch(questions), which knows how to answer")
+        for number, record in enumerate(data):
+            assert isinstance(record, ChatRecord)  # noqa: S101 - made by `adaptkit.batches`
+            try:
+                _, ask = self._prompt.asked(self.config.model, record.messages, self._options)
+                request = cast("Any", self._service).request(ask)
+            except (DataError, UnsupportedError) as error:
+                if problems is None:
+                    raise
+                problems.append(f"question {number}: {error}")
+                continue
+            yield number, msgspec.json.encode(self._batches.line(number, request)) + b"\n"
+
+    def _refuse(self, problems: list[str], count: int, size: int) -> None:
+        limits: Limits = self._batches.limits
+        if problems:
+            shown = "\n".join(problems[:_SHOWN])
+            more = f"\nand {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+            raise UnsupportedError(f"{len(problems)} questions cannot be asked; nothing was sent\n{shown}{more}")
+        if limits.requests is not None and count > limits.requests:
+            problems.append(f"{count:,} different questions, and one batch takes {limits.requests:,}")
+        if size > limits.bytes:
+            problems.append(f"{size:,} bytes, and one batch takes {limits.bytes:,}")
+        if problems:
+            raise UnsupportedError(
+                f"too much for one batch of {self._vendor_name}: {'; '.join(problems)}. Nothing was sent: ask in parts"
+            )
+
+    # -- and back -------------------------------------------------------------------------------------------------
+
+    def poll(self, job_id: str) -> Snapshot:
+        """How the batch stands."""
+        return self._batches.poll(job_id)
+
+    def cancel(self, job_id: str) -> None:
+        """Ask the vendor to stop; what is answered by then is billed and stays."""
+        self._batches.cancel(job_id)
+
+    def find(self, tag: str) -> Sequence[Snapshot]:
+        """Batches that carry the tag."""
+        return list(self._batches.find(tag))
+
+    def events(self, job_id: str, after: str | None) -> Sequence[Event]:
+        """How many questions are done, where that has changed."""
+        heard = self.poll(job_id)
+        counts = heard.raw.get("counts", {})
+        total = counts.get("total", 0)
+        done = sum(n for name, n in counts.items() if name != "total")
+        event = Event(
+            id=f"{done:010d}-{heard.raw_status}",
+            at=time.time(),
+            kind="metrics",
+            message=f"{done} of {total} questions done",
+            data={"step": done, "total_steps": total, "failed": done - counts.get("succeeded", 0)},
+        )
+        return [] if after == event.id else [event]
+
+    def answers(self, job_id: str) -> Iterator[tuple[int, Outcome]]:
+        """What became of each question."""
+        return self._batches.results(job_id)
+
+    def retrieve(self, job_id: str) -> str:
+        """A batch makes no model."""
+        raise UnsupportedError(f"batch {job_id} makes no model: job.answers() gives its answers")
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._prompt.close()
+
+    @property
+    def _vendor_name(self) -> str:
+        return self.config.prompt.model.partition(":")[0]
+
+    @property
+    def _model_name(self) -> str:
+        return split_model(self.config.prompt.model)[1]
+
+    @property
+    def _service(self) -> object:
+        self._batches  # noqa: B018 - opens both
+        return self._served
+
+    @property
+    def _batches(self) -> Batches:
+        if self._opened is None:
+            self._served = self._prompt.vendor_service()
+            self._opened = batches_of(self._vendor_name, self._served)
+        return self._opened

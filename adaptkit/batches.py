@@ -1,0 +1,193 @@
+"""Many questions as one job at the vendor: what is asked goes in, answers come out in the order of the questions.
+
+A batch is a job like any other: `adaptkit.submission` sends it exactly once and the journal knows it. What is asked is
+not in the journal. Beside it, in the home folder, a *ledger* says which answer belongs to which question: hashes only,
+the same as in ``answers.db``, so that a question that was answered in a batch is not asked again one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from adaptkit import lifecycle, steps
+from adaptkit.adapter import Adapter, ChatOptions, SupportsAnswers, SupportsBatch
+from adaptkit.answers import Answers, key_of
+from adaptkit.asking import Asking
+from adaptkit.data import ChatRecord, Dataset, Record
+from adaptkit.durable import replace_file
+from adaptkit.errors import AdaptkitError, AnswerError, ArtifactError, BackendError, DataError, UnsupportedError
+from adaptkit.journal import Journal, Run
+from adaptkit.mapping import Answer, question_of
+from adaptkit.model import Conversation, Model
+from adaptkit.retry import READ, attempt
+from adaptkit.state import JobState, Pulse
+from adaptkit.steps import Clock, Steps
+from adaptkit.structured import Misfit, form_of, parsed
+from adaptkit.submission import Submission
+from adaptkit.types import Message, Reply, Status
+
+__all__ = ["answering", "answers", "submit"]
+
+#: Problems that a message names.
+_SHOWN = 20
+
+
+class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+    """Which answer belongs to which question.
+
+    Attributes:
+        keys: Hash of each different question, as in ``answers.db``; its place is its number in the batch.
+        order: For each question, in the user's order, the number under which it is asked.
+        schema: JSON Schema that the answers keep, if any.
+    """
+
+    keys: tuple[str, ...]
+    order: tuple[int, ...]
+    schema: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """SHA-256 of all of it: what makes a batch what it is."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+    def save(self, home: Path) -> None:
+        """Write it where `load` finds it."""
+        path = _path(home, self.name)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        replace_file(path, msgspec.json.encode(self, order="deterministic"))
+
+    @classmethod
+    def load(cls, home: Path, name: str) -> Ledger:
+        """Read it back.
+
+        Raises:
+            ArtifactError: it is not there, or is something else.
+        """
+        path = _path(home, name)
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=cls)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise ArtifactError(
+                f"{path}, which says which answer belongs to which question, cannot be read: {error}. Ask on the "
+                "machine that sent the batch, or call model.batch with the same questions here: it writes it again"
+            ) from None
+
+
+def submit(
+    model: Model,
+    adapter: Adapter[Any],
+    questions: Iterable[Record | Conversation],
+    options: ChatOptions,
+    *,
+    journal: Journal,
+    clock: Clock,
+    fresh: bool,
+) -> Steps[JobState]:
+    """Get or create the batch of these questions; see `Model.batch`."""
+    if not isinstance(adapter, SupportsBatch):
+        raise UnsupportedError(
+            f"models of the {model.ref.backend} backend take no batches; client.map(model, questions) asks many "
+            "questions at a time, and none again that was answered"
+        )
+    asked = _asked(questions)
+    asking = Asking.of(options, None, model.abilities(), f"the {model.ref.backend} backend")
+    numbers: dict[bytes, int] = {}
+    different: list[tuple[Message, ...]] = []
+    order = []
+    for messages in asked:
+        key = key_of(model.ref, model.account, messages, options)
+        if key not in numbers:
+            different.append(asking.messages(messages))
+        order.append(numbers.setdefault(key, len(numbers)))
+    schema = None if asking.form is None else dict(asking.form.schema)
+    ledger = Ledger(keys=tuple(key.hex() for key in numbers), order=tuple(order), schema=schema)
+    batch = adapter.batch(model.id, ledger.name, asking.options)
+    yield partial(ledger.save, batch.context.home)
+
+    def state_of(run: Run) -> JobState:
+        return JobState.of(run, lambda: batch, journal, clock, Pulse(None))
+
+    submission = Submission(model.ref.target or "", batch, journal, clock, state_of)
+    data = Dataset.of([ChatRecord(messages=turns) for turns in different])
+    return (yield from submission.steps(data, fresh=fresh))
+
+
+def answering(state: JobState) -> SupportsAnswers:
+    """The backend, if its jobs answer questions.
+
+    Raises:
+        UnsupportedError: they make a model.
+    """
+    adapter = state.open_adapter()
+    if not isinstance(adapter, SupportsAnswers):
+        raise state.cannot("be asked for answers, they make a model: job.result()")
+    return adapter
+
+
+def answers(state: JobState) -> Iterator[Answer]:
+    """What became of each question of a batch that has ended; see `Job.answers`."""
+    source, home = answering(state), state.open_adapter().context.home
+    ledger = Ledger.load(home, source.ledger())
+    keys = [bytes.fromhex(key) for key in ledger.keys]
+    kept = Answers(home / "answers.db")
+    try:
+        is_new = any(kept.get(key) is None for key in keys)
+        errors: dict[int, AdaptkitError] = {}
+        if is_new:
+            errors = steps.run(attempt(partial(_fetch, state, source, ledger, kept), READ), state.clock)
+        for number, place in enumerate(ledger.order):
+            reply = None if place in errors else kept.get(keys[place])
+            error = errors.get(place) if reply is None else None
+            if reply is None and error is None:
+                error = BackendError("the vendor has no result for this question", backend=state.ref.backend)
+            yield Answer(number, reply, error, reused=not is_new)
+    finally:
+        kept.close()
+
+
+def _fetch(state: JobState, source: SupportsAnswers, ledger: Ledger, kept: Answers) -> dict[int, AdaptkitError]:
+    """Keep every answer that there is, and give the errors of the others."""
+    form = None if ledger.schema is None else form_of(ledger.schema)
+    errors: dict[int, AdaptkitError] = {}
+    heard = 0
+    for place, outcome in source.answers(state.ref.id):
+        if not 0 <= place < len(ledger.keys):
+            continue
+        heard += 1
+        if not isinstance(outcome, Reply):
+            errors[place] = outcome
+            continue
+        try:
+            reply = outcome if form is None else parsed(outcome, form)
+            kept.put(bytes.fromhex(ledger.keys[place]), reply)
+        except Misfit as misfit:
+            errors[place] = AnswerError(f"the answer does not keep the schema: {misfit}", reply=outcome)
+    if not heard and state.snapshot.status is Status.FAILED:
+        raise lifecycle.ended(state)
+    return errors
+
+
+def _asked(questions: Iterable[Record | Conversation]) -> list[tuple[Message, ...]]:
+    found: list[tuple[Message, ...]] = []
+    problems: list[str] = []
+    for number, question in enumerate(questions):
+        try:
+            found.append(question_of(question))
+        except DataError as error:
+            problems.append(f"question {number}: {error}")
+    if problems:
+        more = f"\nand {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise DataError("\n".join(problems[:_SHOWN]) + more)
+    if not found:
+        raise DataError("there is no question in this, so there is nothing to ask")
+    return found
+
+
+def _path(home: Path, name: str) -> Path:
+    return home / "batches" / f"{name}.json"

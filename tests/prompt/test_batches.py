@@ -1,0 +1,400 @@
+"""Batches at each vendor, through its official SDK and over real sockets."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from adaptkit import (
+    AsyncClient,
+    BackendError,
+    Client,
+    Dataset,
+    Job,
+    JobFailed,
+    Model,
+    Status,
+    SubmissionUncertain,
+    UnsupportedError,
+)
+from adaptkit.backends.services import batches as api
+from adaptkit.prices import Prices
+from adaptkit.testing import FakeClock
+from adaptkit.types import Usage
+from tests.prompt.conftest import KEY, rows
+from tests.prompt.services import VENDORS, Vendor
+
+QUESTIONS = ["where is my canary-box-51", "I lost it", "where is my canary-box-51", "hello there"]
+SCHEMA = {"type": "object", "properties": {"desk": {"type": "string"}}, "required": ["desk"]}
+
+
+@dataclass
+class Setting:
+    vendor: Vendor
+    service: Any
+    home: Path
+
+    def targets(self, **fields: Any) -> dict[str, Any]:
+        table = {"backend": "prompt", "model": self.vendor.model, "base_url": self.vendor.url(self.service)}
+        return {"t": {**table, "examples": 2, "instructions": "Name the desk.", "timeout": 2.0, **fields}}
+
+    def client(self, **more: Any) -> Client:
+        return Client(targets=self.targets(), home=self.home, clock=FakeClock(), **more)
+
+    def model(self, client: Client) -> Model:
+        return client.submit("t", Dataset.of(rows())).result()
+
+    @property
+    def held(self) -> list[Any]:
+        return list(self.service.batches.held.values())
+
+
+@pytest.fixture(params=list(VENDORS))
+def setting(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setting]:
+    vendor = VENDORS[request.param]
+    monkeypatch.setenv(vendor.key_env, KEY)
+    with closing(vendor.fake(KEY)) as service:
+        yield Setting(vendor, service, tmp_path / "home")
+
+
+def ask(setting: Setting, client: Client, **settings: Any) -> Job:
+    return setting.model(client).batch(QUESTIONS, **settings)
+
+
+def test_questions_go_once_and_answers_come_in_their_order(setting: Setting) -> None:
+    with setting.client() as client:
+        job = ask(setting, client)
+        assert job.status in (Status.QUEUED, Status.RUNNING)
+        (held,) = setting.held
+        assert len(held.requests) == 3  # the same question is asked once
+        setting.service.batches.end()
+        answers = list(job.answers())
+        assert [answer.number for answer in answers] == [0, 1, 2, 3]
+        assert [answer.reply.text for answer in answers if answer.reply] == [text.upper() for text in QUESTIONS]
+        assert not any(answer.reused for answer in answers)
+        assert answers[0].reply is not None
+        assert answers[0].reply.usage.input_tokens
+        assert job.status is Status.SUCCEEDED
+
+
+def test_a_batch_asks_what_a_call_asks(setting: Setting) -> None:
+    options = {"max_tokens": 77, "schema": SCHEMA}
+    with setting.client() as client:
+        model = setting.model(client)
+        setting.service.say('{"desk": "cards"}')
+        model.chat(QUESTIONS[0], schema=SCHEMA, max_tokens=77)
+        called = setting.service.requests[-1]
+        model.batch(QUESTIONS[:1], **options)
+        (request,) = setting.held[0].requests
+        body = request.get("params") or request["body"]
+        assert {name: each for name, each in called.items() if name not in ("stream",)} == body
+
+
+def test_a_schema_is_checked_and_a_misfit_is_one_questions_error(setting: Setting) -> None:
+    with setting.client() as client:
+        job = setting.model(client).batch(QUESTIONS, schema=SCHEMA)
+        for text in ('{"desk": "cards"}', "no", '{"desk": "parcels"}'):
+            setting.service.say(text)
+        setting.service.batches.end()
+        answers = list(job.answers())
+    assert [answer.reply.parsed if answer.reply else None for answer in answers] == [
+        {"desk": "parcels"},
+        None,
+        {"desk": "parcels"},
+        {"desk": "cards"},
+    ]
+    assert "schema" in str(answers[1].error)
+
+
+def test_what_a_batch_answered_is_not_asked_again(setting: Setting) -> None:
+    with setting.client() as client:
+        job = ask(setting, client)
+        setting.service.batches.end()
+        list(job.answers())
+        before = len(setting.service.wire.asked)
+        mapped = list(client.map(setting.model(client), QUESTIONS))
+        assert all(answer.reused for answer in mapped)
+        assert all(answer.reused for answer in job.answers())  # and they outlive the vendor's
+        assert len(setting.service.wire.asked) == before
+
+
+def test_the_same_questions_are_one_batch_and_another_process_finds_it(setting: Setting) -> None:
+    with setting.client() as client:
+        first = ask(setting, client)
+        again = ask(setting, client)
+        assert (again.id, again.reused) == (first.id, True)
+        assert len(setting.held) == 1
+        other = ask(setting, client, max_tokens=5)
+        assert other.id != first.id
+    setting.service.batches.end()
+    with Client(home=setting.home, clock=FakeClock()) as elsewhere:
+        found = elsewhere.attach(str(first.ref))
+        assert len(list(found.answers())) == len(QUESTIONS)
+
+
+def test_an_error_is_one_questions_and_quotes_nothing(setting: Setting) -> None:
+    with setting.client() as client:
+        job = ask(setting, client)
+        setting.service.batches.end(errored=[1], expired=[2])
+        with pytest.warns(match="of 3 questions 1 were answered"):
+            answers = list(job.answers())
+    assert [answer.reply is not None for answer in answers] == [True, False, True, False]
+    assert isinstance(answers[1].error, BackendError)
+    assert "invalid" in str(answers[1].error)
+    assert "expired" in str(answers[3].error)
+    assert not any("canary" in str(answer.error) for answer in answers)
+
+
+def test_nothing_answered_is_a_failure_and_the_next_call_a_new_attempt(setting: Setting) -> None:
+    with setting.client() as client:
+        job = ask(setting, client)
+        setting.service.batches.end(errored=[0, 1, 2])
+        assert job.wait() is Status.FAILED
+        assert all(answer.error for answer in job.answers())
+        assert ask(setting, client).id != job.id
+
+
+def test_cancelled(setting: Setting) -> None:
+    with setting.client() as client:
+        job = ask(setting, client)
+        job.cancel()
+        assert job.wait() is Status.CANCELLED
+        assert all(answer.error for answer in job.answers())
+
+
+@pytest.mark.parametrize("word", ["pondering", "validating"])
+def test_a_word_nobody_knows_is_kept(setting: Setting, word: str) -> None:
+    if word == "validating" and "openai" in setting.vendor.model:
+        pytest.skip("known there")
+    with setting.client() as client:
+        job = ask(setting, client)
+        setting.held[0].word = word
+        assert job.refresh() is Status.UNKNOWN
+        assert job.raw_status == word
+
+
+WORDS = {
+    "anthropic": {"in_progress": "running", "canceling": "running"},
+    "openai": {
+        "validating": "queued",
+        "in_progress": "running",
+        "finalizing": "running",
+        "cancelling": "running",
+        "failed": "failed",
+    },
+    "mistral": {"QUEUED": "queued", "RUNNING": "running", "CANCELLATION_REQUESTED": "running", "FAILED": "failed"},
+}
+
+
+def test_every_word(setting: Setting) -> None:
+    with setting.client() as client:
+        job = ask(setting, client)
+        for word, status in WORDS[setting.vendor.model.partition(":")[0]].items():
+            setting.held[0].word = word
+            assert job.refresh() == status
+
+
+def test_a_batch_that_was_refused_as_a_whole(setting: Setting) -> None:
+    if "anthropic" in setting.vendor.model:
+        pytest.skip("refuses when it is created")
+    with setting.client() as client:
+        job = ask(setting, client)
+        setting.held[0].word = "FAILED" if "mistral" in setting.vendor.model else "failed"
+        with pytest.raises(JobFailed):
+            list(job.answers())
+
+
+def test_it_makes_no_model(setting: Setting) -> None:
+    with setting.client() as client:
+        job = ask(setting, client)
+        setting.service.batches.end()
+        with pytest.raises(UnsupportedError, match="answers"):
+            job.result()
+        with pytest.raises(UnsupportedError, match="result"):
+            client.submit("t", Dataset.of(rows())).answers()
+
+
+def test_events_tell_how_many_are_done(setting: Setting) -> None:
+    with setting.client() as client:
+        job = ask(setting, client)
+        setting.service.batches.end(errored=[0])
+        with pytest.warns(match="were answered"):
+            told = [event for event in job.events() if event.kind == "metrics"]
+    assert told[-1].data == {"step": 3, "total_steps": 3, "failed": 1}
+
+
+# exactly once ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["lost", "truncated", "failed_after"])
+def test_a_lost_answer_is_looked_for(setting: Setting, fault: Any) -> None:
+    with setting.client() as client:
+        model = setting.model(client)
+        setting.service.wire.next("create", fault)
+        if "anthropic" not in setting.vendor.model:
+            job = model.batch(QUESTIONS)
+        else:  # what carries the tag can be read only once the batch has ended
+            with pytest.raises(SubmissionUncertain):
+                model.batch(QUESTIONS)
+            with pytest.raises(SubmissionUncertain):
+                model.batch(QUESTIONS)
+            setting.service.batches.end()
+            job = model.batch(QUESTIONS)
+        assert job.id == setting.held[0].id
+        setting.service.batches.end()
+        assert all(answer.reply for answer in job.answers())
+        assert len(setting.held) == 1
+        assert setting.service.wire.count["create"] == 1
+
+
+def test_another_batch_is_not_taken_for_a_lost_one(setting: Setting) -> None:
+    with setting.client() as client:
+        model = setting.model(client)
+        model.batch(["something else"])
+        setting.service.batches.end()
+        setting.service.wire.next("create", "failed")  # it did not run, which nobody can know
+        with pytest.raises(SubmissionUncertain):
+            model.batch(QUESTIONS)
+    assert len(setting.held) == 1
+
+
+def test_too_many_requests_is_sent_again(setting: Setting) -> None:
+    with setting.client() as client:
+        model = setting.model(client)
+        setting.service.wire.next("create", "rate_limited")
+        model.batch(QUESTIONS)
+    assert len(setting.held) == 1
+
+
+KILLED = """
+    import os, sys
+    from adaptkit import Client, Dataset
+    from adaptkit.backends.prompt.batch import BatchAdapter
+    home, model, url, step, when = sys.argv[1:]
+    real = getattr(BatchAdapter, step)
+    def dies(self, *rest):
+        if when == "after":
+            real(self, *rest)
+        os._exit(9)
+    setattr(BatchAdapter, step, dies)
+    table = {"backend": "prompt", "model": model, "base_url": url, "examples": 0, "instructions": "Name the desk."}
+    with Client(targets={"t": table}, home=home) as client:
+        made = client.submit("t", Dataset.of([{"prompt": "a", "completion": "b"}])).result()
+        made.batch(["one", "two"])
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", ["upload", "submit"])
+def test_a_killed_client_sends_nothing_twice(setting: Setting, step: str, when: str) -> None:
+    script, url = textwrap.dedent(KILLED), setting.vendor.url(setting.service)
+    command = [sys.executable, "-c", script, str(setting.home), setting.vendor.model, url, step, when]
+    assert subprocess.run(command, check=False).returncode == 9
+    table = setting.targets(examples=0)
+    del table["t"]["timeout"]
+    lost = step == "submit" and (when == "before" or "anthropic" in setting.vendor.model)
+    with Client(targets=table, home=setting.home, clock=FakeClock()) as client:
+        made = client.submit("t", Dataset.of([{"prompt": "a", "completion": "b"}])).result()
+        if lost:
+            with pytest.raises(SubmissionUncertain):
+                made.batch(["one", "two"])
+        if lost and when == "after":
+            setting.service.batches.end()
+        if not (lost and when == "before"):
+            made.batch(["one", "two"])
+            assert len(setting.held) == 1
+    assert len(setting.held) <= 1
+
+
+# what cannot be -------------------------------------------------------------------------------------------------------
+
+
+def test_limits_are_refused_before_anything_is_sent(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    with setting.client() as client:
+        model = setting.model(client)
+        kind = type(api.batches_of(setting.vendor.model.partition(":")[0], _service(model)))
+        monkeypatch.setattr(kind, "limits", api.Limits(requests=2, bytes=100))
+        before = len(setting.service.wire.asked)
+        with pytest.raises(UnsupportedError) as refused:
+            model.batch(QUESTIONS)
+        assert "3 different questions, and one batch takes 2" in str(refused.value)
+        assert "bytes, and one batch takes 100" in str(refused.value)
+        assert len(setting.service.wire.asked) == before
+
+
+def _service(model: Model) -> Any:
+    return model._adapter.vendor_service()  # type: ignore[attr-defined]
+
+
+def test_every_question_that_cannot_be_asked_is_named(setting: Setting) -> None:
+    bad = [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}]}]
+    with setting.client() as client, pytest.raises(UnsupportedError) as refused:
+        setting.model(client).batch([bad, "fine", bad + bad])
+    assert "question 0: " in str(refused.value)
+    assert "question 2: " in str(refused.value)
+    assert not setting.held
+
+
+def test_others_are_told_of_map(tmp_path: Path, setting: Setting) -> None:
+    table = {"backend": "prompt", "model": "large", "base_url": "http://127.0.0.1:1/v1", "examples": 0}
+    with Client(targets={"t": table}, home=tmp_path / "other") as client:
+        model = client.submit("t", Dataset.of(rows())).result()
+        with pytest.raises(UnsupportedError, match=r"client\.map"):
+            model.batch(QUESTIONS)
+
+
+def test_half_the_price() -> None:
+    usage, prices = Usage(input_tokens=1_000_000, output_tokens=1_000_000), Prices()
+    card = prices.chat("anthropic", "claude-haiku-5-5", usage.input_tokens)
+    assert card is not None
+    assert prices.batched("anthropic", "claude-haiku-5-5", usage) == pytest.approx((card.usd(usage) or 0) / 2)
+    assert prices.batched("nobody", "none", usage) is None
+
+
+# secrets, and both colours --------------------------------------------------------------------------------------------
+
+
+def test_neither_key_nor_question_is_kept(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with setting.client() as client:
+        model = setting.model(client)
+        setting.service.wire.next("create", "refused")
+        with pytest.raises(BackendError) as refused:
+            model.batch(QUESTIONS)
+        job = model.batch(QUESTIONS)
+        seen = repr(job) + str(job.ref) + str(refused.value) + str(pickle.dumps(refused.value))
+    files = b"".join(path.read_bytes() for path in setting.home.rglob("*") if path.is_file())
+    for secret in (KEY, "canary-box-51"):
+        assert secret not in caplog.text
+        assert secret not in seen
+        assert secret.encode() not in files
+
+
+def test_async(setting: Setting) -> None:
+    async def go() -> list[Any]:
+        async with AsyncClient(targets=setting.targets(), home=setting.home, clock=FakeClock()) as client:
+            model = await (await client.submit("t", Dataset.of(rows()))).result()
+            job = await model.batch(QUESTIONS)
+            setting.service.batches.end()
+            return [answer async for answer in job.answers()]
+
+    assert [answer.reply.text for answer in anyio.run(go)] == [text.upper() for text in QUESTIONS]
+
+
+def test_the_ledger_holds_hashes(setting: Setting) -> None:
+    with setting.client() as client:
+        ask(setting, client)
+    (ledger,) = (setting.home / "batches").glob("*.json")
+    assert sorted(json.loads(ledger.read_text())) == ["keys", "order", "schema"]

@@ -13,6 +13,7 @@ from adaptkit.adapter import ChatOptions
 from adaptkit.cli import doctor as examination
 from adaptkit.cli import show
 from adaptkit.cli.arguments import Data, ModelText, Ref, Seconds, Target
+from adaptkit.cli.batch import batch
 from adaptkit.cli.chat import one_answer, talk
 from adaptkit.cli.exits import MEANING, Exit
 from adaptkit.cli.follow import documents, follow, screen
@@ -223,6 +224,7 @@ def export(
     session.line({"format": format, "path": str(written)}, written)
 
 
+verb(app)(batch)
 app.add_typer(hosts)
 
 

@@ -123,7 +123,7 @@ class FakeBatches:
 
     def _content(self, asked: Asked) -> Answer:
         content = self.files.get(asked.matched["file"])
-        return _missing() if content is None else Answer(content)
+        return _missing() if content is None else Answer(content, 200, {"Content-Type": "application/octet-stream"})
 
     def _of(self, asked: Asked, then: Callable[[Held], Answer]) -> Answer:
         held = self.held.get(asked.matched["batch"])

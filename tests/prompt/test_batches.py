@@ -256,7 +256,7 @@ def test_a_lost_answer_is_looked_for(setting: Setting, fault: Any) -> None:
         setting.service.batches.end()
         assert all(answer.reply for answer in job.answers())
         assert len(setting.held) == 1
-        assert setting.service.wire.count["create"] == 1
+        assert setting.service.wire.count()["create"] == 1
 
 
 def test_another_batch_is_not_taken_for_a_lost_one(setting: Setting) -> None:

@@ -102,10 +102,8 @@ def snapshot(
     if status is Status.SUCCEEDED and missing and not counts.get("succeeded"):
         status, message = Status.FAILED, message or f"no question was answered: {told}; job.answers() says why of each"
     elif status is Status.SUCCEEDED and missing:
-        notes = (
-            f"of {counts.get('total', 0)} questions {counts['succeeded']} were answered ({told}): client.map with the "
-            "same questions asks the others",
-        )
+        said = f"of {counts.get('total', 0)} questions {counts['succeeded']} were answered ({told})"
+        notes = (f"{said}: client.map with the same questions asks the others",)
     return Snapshot(
         job_id=batch_id,
         status=status,

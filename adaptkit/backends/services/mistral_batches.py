@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 import msgspec
+from mistralai.client.models import ChatCompletionRequest
 
 from adaptkit.backends.services.batches import Limits, Outcome, number_of, outcome, snapshot
 from adaptkit.backends.services.mistral import Ministry
@@ -42,7 +43,10 @@ class MinistryBatches:
 
     def line(self, number: int, request: Mapping[str, Any]) -> dict[str, Any]:
         """See `Batches.line`."""
-        return {"custom_id": str(number), "body": {name: each for name, each in request.items() if name != "model"}}
+        # the SDK has names of its own for some fields, which are not the wire's
+        sent = ChatCompletionRequest.model_validate(request).model_dump(mode="json", by_alias=True)
+        body = {name: each for name, each in sent.items() if name not in ("model", "stream")}
+        return {"custom_id": str(number), "body": body}
 
     def upload(self, name: str, lines: IO[bytes]) -> str:
         """See `Batches.upload`."""

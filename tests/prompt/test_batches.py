@@ -33,8 +33,11 @@ from adaptkit.backends.services import batches as api
 from adaptkit.prices import Prices
 from adaptkit.testing import FakeClock
 from adaptkit.types import Usage
+from tests.postgres import postgres_server, postgres_url
 from tests.prompt.conftest import KEY, rows
 from tests.prompt.services import VENDORS, Vendor
+
+__all__ = ["postgres_server", "postgres_url"]
 
 QUESTIONS = ["where is my canary-box-51", "I lost it", "where is my canary-box-51", "hello there"]
 SCHEMA = {"type": "object", "properties": {"desk": {"type": "string"}}, "required": ["desk"]}
@@ -238,6 +241,20 @@ def test_events_tell_how_many_are_done(setting: Setting) -> None:
 # exactly once ---------------------------------------------------------------------------------------------------------
 
 
+def test_on_postgresql_too(setting: Setting, postgres_url: str) -> None:
+    def again() -> Job:
+        with Client(targets=setting.targets(), home=setting.home, clock=FakeClock(), journal=postgres_url) as client:
+            return ask(setting, client)
+
+    setting.service.wire.next("create", "lost")
+    if "anthropic" in setting.vendor.model:
+        with pytest.raises(SubmissionUncertain):
+            again()
+        setting.service.batches.end()
+    assert again().id == again().id == setting.held[0].id
+    assert len(setting.held) == 1
+
+
 @pytest.mark.parametrize("fault", ["lost", "truncated", "failed_after"])
 def test_a_lost_answer_is_looked_for(setting: Setting, fault: Any) -> None:
     with setting.client() as client:
@@ -391,6 +408,23 @@ def test_async(setting: Setting) -> None:
             return [answer async for answer in job.answers()]
 
     assert [answer.reply.text for answer in anyio.run(go)] == [text.upper() for text in QUESTIONS]
+
+
+def test_the_command(setting: Setting, tmp_path: Path) -> None:
+    (tmp_path / "ask.jsonl").write_text('{"prompt": "one", "completion": ""}\n{"prompt": "two", "completion": ""}\n')
+    lines = [f"{name} = {json.dumps(value)}" for name, value in setting.targets()["t"].items()]
+    (tmp_path / "adaptkit.toml").write_text("[targets.t]\n" + "\n".join(lines))
+    with setting.client() as client:
+        model = str(setting.model(client).ref)
+    command = [sys.executable, "-m", "adaptkit", "batch", "--home", str(setting.home), model, "ask.jsonl"]
+
+    def run(*more: str) -> str:
+        return subprocess.run([*command, *more], check=True, cwd=tmp_path, capture_output=True, text=True).stdout
+
+    assert json.loads(run())["backend"] == "batch"
+    setting.service.batches.end()
+    assert [json.loads(line)["text"] for line in run("--wait").splitlines()] == ["ONE", "TWO"]
+    assert len(setting.held) == 1
 
 
 def test_the_ledger_holds_hashes(setting: Setting) -> None:

@@ -348,7 +348,7 @@ class PromptAdapter(Adapter[PromptConfig]):
                 "questions at a time, and none again that was answered"
             )
         config = BatchConfig(model=model_id, prompt=self.config.anchored(), asked=asked)
-        return BatchAdapter(config, self.context, options)
+        return BatchAdapter(config, self.context, options, self)
 
     def vendor_service(self) -> Service:
         """The vendor of the configuration, whatever model is asked."""

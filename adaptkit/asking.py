@@ -11,6 +11,7 @@ import msgspec
 from adaptkit.adapter import Abilities, ChatOptions
 from adaptkit.documents import with_documents
 from adaptkit.errors import AnswerError, UnsupportedError
+from adaptkit.steps import Request, Steps
 from adaptkit.structured import Form, Misfit, complaint, form_of, parsed
 from adaptkit.types import Document, Message, Reply
 
@@ -64,21 +65,23 @@ class Asking:
         turns = with_documents(conversation, self.documents)
         return self.form.instructing(turns) if self.form is not None and self.told else tuple(turns)
 
-    def answer(self, conversation: Sequence[Message], ask: Callable[[Sequence[Message], ChatOptions], Reply]) -> Reply:
+    def answer(
+        self, conversation: Sequence[Message], ask: Callable[[Sequence[Message], ChatOptions], Request]
+    ) -> Steps[Reply]:
         """Ask, check the answer, and ask once more where it does not keep the form.
 
         Raises:
             AnswerError: there is no answer of that form.
         """
         messages = self.messages(conversation)
-        reply = ask(messages, self.options)
+        reply: Reply = yield ask(messages, self.options)
         if self.form is None:
             return reply
         try:
             return parsed(reply, self.form)
         except Misfit as misfit:
             better = (*messages, Message(role="assistant", content=reply.text or "…"), complaint(misfit))
-        again = ask(better, self.options)
+        again: Reply = yield ask(better, self.options)
         again = msgspec.structs.replace(again, usage=reply.usage + again.usage)
         try:
             return parsed(again, self.form)

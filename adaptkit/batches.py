@@ -20,6 +20,7 @@ from adaptkit.adapter import Adapter, ChatOptions, SupportsAnswers, SupportsBatc
 from adaptkit.answers import Answers, key_of
 from adaptkit.asking import Asking
 from adaptkit.data import ChatRecord, Dataset, Record
+from adaptkit.decodable import decodable
 from adaptkit.durable import replace_file
 from adaptkit.errors import AdaptkitError, AnswerError, ArtifactError, BackendError, DataError, UnsupportedError
 from adaptkit.journal import Journal, Run
@@ -38,6 +39,7 @@ __all__ = ["answering", "answers", "submit"]
 _SHOWN = 20
 
 
+@decodable
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     """Which answer belongs to which question.
 
@@ -95,13 +97,13 @@ def submit(
             f"models of the {model.ref.backend} backend take no batches; client.map(model, questions) asks many "
             "questions at a time, and none again that was answered"
         )
-    asked = _asked(questions)
+    asked, version = _asked(questions), model.version()
     asking = Asking.of(options, None, model.abilities(), f"the {model.ref.backend} backend")
     numbers: dict[bytes, int] = {}
     different: list[tuple[Message, ...]] = []
     order = []
     for messages in asked:
-        key = key_of(model.ref, model.account, messages, options)
+        key = key_of(model.ref, model.account, messages, options, version=version)
         if key not in numbers:
             different.append(asking.messages(messages))
         order.append(numbers.setdefault(key, len(numbers)))

@@ -47,10 +47,12 @@ class Budget:
         Raises:
             SpendError: it is not enough, or nobody knows.
         """
-        known = estimate(self.plan, self.data, Prices(self.adapter.context.prices))
+        known = estimate(self.plan, self.data, Prices(self.adapter.context.prices), self.adapter)
         if known.usd is not None and known.price is not None:
             self._require(known.usd, f"by {known.price.source}, {known.price.date}")
             return True
+        if known.local is not None and known.local.usd is None:
+            raise self._unknown("its energy depends on the time, and no run here has told that yet (--measure does)")
         if not isinstance(self.adapter, SupportsEstimate):
             raise self._unknown("and the backend has no way to ask")
         return False

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from adaptkit import adoption, shutdown, steps
 from adaptkit import config as configuration
-from adaptkit.adapter import Adapter, BackendConfig, ChatOptions, Context, Plan, SupportsDeleteData
+from adaptkit.adapter import (
+    Adapter,
+    BackendConfig,
+    ChatOptions,
+    Context,
+    Plan,
+    SupportsAsyncChat,
+    SupportsDeleteData,
+)
 from adaptkit.answers import Answers
 from adaptkit.config import Settings
 from adaptkit.data import Dataset, Record
@@ -25,6 +33,7 @@ from adaptkit.http import Egress
 from adaptkit.job import Job
 from adaptkit.journal import DeploymentRecord, Journal, Run, Stage, Upload, open_journal
 from adaptkit.mapping import Answer, ask_all
+from adaptkit.metrics import Metric
 from adaptkit.model import Conversation, Model
 from adaptkit.prices import Prices
 from adaptkit.registry import adapter_type, names, nearest
@@ -35,6 +44,7 @@ from adaptkit.submission import Submission
 from adaptkit.types import (
     DeploymentRef,
     DeploymentSnapshot,
+    Event,
     Inventory,
     JobRef,
     ModelRef,
@@ -42,6 +52,13 @@ from adaptkit.types import (
     Snapshot,
     Status,
 )
+
+if TYPE_CHECKING:
+    from adaptkit.evidence.entrants import Bench, Models
+    from adaptkit.evidence.facts import Constraints
+    from adaptkit.evidence.learning_curve import LearningCurve
+    from adaptkit.evidence.recommendation import Recommendation
+    from adaptkit.evidence.results import Comparison
 
 __all__ = ["Client"]
 
@@ -121,17 +138,24 @@ class Client:
         """
         return self._target(target).prepare(data)
 
-    def estimate(self, target: str, data: Dataset) -> Estimate:
+    def estimate(self, target: str, data: Dataset, *, measure: bool = False) -> Estimate:
         """What `submit` would cost, by the table of prices; sends and records nothing.
 
         Tokens are counted with the model's own tokenizer where it is on this machine. What is not known is ``None``;
-        keeping the model running is told apart.
+        keeping the model running is told apart. How long a run on this machine takes is known from earlier ones with
+        the same settings.
+
+        Args:
+            target: Name of a target.
+            data: Training examples.
+            measure: Where there was no earlier run on this machine, train on a few rows to learn how fast one goes.
 
         Raises:
             ConfigError: as for `plan`, or the table of prices has mistakes.
             DataError, UnsupportedError, EgressError: as for `plan`.
         """
-        return estimate(self.plan(target, data), data, Prices(self._context.prices))
+        plan, adapter = self.plan(target, data), self._target(target)
+        return estimate(plan, data, Prices(self._context.prices), adapter, measure=measure)
 
     def submit(self, target: str, data: Dataset, *, fresh: bool = False, budget: float | None = None) -> Job:
         """Get or create the job of this target and data; returns once the backend has accepted it.
@@ -216,10 +240,181 @@ class Client:
             raise ConfigError(f"concurrency is {concurrency}; at least 1 question must be under way")
         asked = model if isinstance(model, Model) else self.model(model)
         chosen = options or ChatOptions(**settings)
-        if self._answers is None:
-            self._answers = Answers(self.home / "answers.db")
-        return ask_all(
-            asked, questions, self._answers, self._clock, options=chosen, concurrency=concurrency, fresh=fresh
+        answers = self._open_answers()
+        return ask_all(asked, questions, answers, self._clock, options=chosen, concurrency=concurrency, fresh=fresh)
+
+    def compare(
+        self,
+        models: Models,
+        held_out: Dataset,
+        *,
+        metric: str | Metric = "exact_match",
+        general: Dataset | None = None,
+        general_metric: str | Metric | None = None,
+        training: Dataset | Sequence[Dataset] = (),
+        group: str | None = None,
+        repeats: int = 1,
+        options: ChatOptions | None = None,
+        timed: int | None = None,
+        concurrency: int = 8,
+        progress: Callable[[Event], None] | None = None,
+        seed: int = 0,
+    ) -> Comparison:
+        """Ask models the same held-out questions, and tell which is better, by how much, and what that costs.
+
+        What could be refused is refused before anybody is asked: a held-out question that a model learned from, most
+        of all. Answers are kept as for `map`, so the same call after a crash asks only for what is missing.
+
+        Args:
+            models: Names of targets (each stands for the model of its latest job that succeeded), references of models
+                or jobs, models, or open models as they are (``builtin:tiny``, a folder); or a mapping of names of your
+                own to any of these.
+            held_out: Chats, or prompts with completions, that no model has learned from.
+            metric: What scores an answer: the name of one of `adaptkit.metrics`, an `adaptkit.evidence.judge.Judge`,
+                or a function of the expected and the given answer; one with a true attribute ``waits`` is called from
+                several threads.
+            general: Questions that have nothing to do with the task, to see what was forgotten.
+            general_metric: What scores answers to those; ``None`` for ``metric``.
+            training: What the models learned from, one or several data sets: leaks are looked for in it. Copies that
+                local jobs keep, and the examples of prompts, are looked at in any case.
+            group: Name of a field of the rows, or of their ``metadata``: those with the same value count together.
+            repeats: How often each question is asked, where answers differ from time to time.
+            options: How to answer; by default greedily, where the model can.
+            timed: How many questions are asked once more, alone and streamed, to learn how long a user waits; by
+                default 8 of a model on this machine, which answers many together, and none of any other.
+            concurrency: Questions under way at a time.
+            progress: Told what will be asked, and each answer, as an `Event`.
+            seed: For what statistics draw at random.
+
+        Returns:
+            The comparison; ``print`` shows it, ``save`` keeps it.
+
+        Raises:
+            DataError: held-out questions are in the training data, or rows have no answer to compare with; every one is
+                listed, and nobody was asked.
+            ConfigError: a name stands for no model, or there is no such metric; nobody was asked.
+            MissingDependencyError: the extra ``eval`` is not installed.
+            BackendError, UnsupportedError: one of the models answers nothing at all; what was answered is kept.
+        """
+        from adaptkit.evidence.comparing import compare  # noqa: PLC0415 - for those who compare
+
+        return compare(
+            self._bench(),
+            models,
+            held_out,
+            metric=metric,
+            general=general,
+            general_metric=general_metric,
+            training=training,
+            group=group,
+            repeats=repeats,
+            options=options,
+            timed=timed,
+            concurrency=concurrency,
+            progress=progress,
+            seed=seed,
+        )
+
+    def learning_curve(
+        self,
+        target: str,
+        data: Dataset,
+        held_out: Dataset,
+        *,
+        shares: Sequence[float] = (0.1, 0.3, 1.0),
+        metric: str | Metric = "exact_match",
+        group: str | None = None,
+        budget: float | None = None,
+        concurrency: int = 8,
+        progress: Callable[[Event], None] | None = None,
+        seed: int = 0,
+    ) -> LearningCurve:
+        """Train a target on parts of the data, each within the next, and tell whether more of it is the better buy.
+
+        The jobs are ordinary ones: those that are there already are used, so the same call after a crash goes on.
+
+        Args:
+            target: Name of a target.
+            data: Training examples.
+            held_out: Examples that are in none of them.
+            shares: Parts of the data, at least two.
+            metric: As for `compare`.
+            group: As for `compare`.
+            budget: US dollars that the new jobs may cost together; each may cost its part, by its rows.
+            concurrency: As for `compare`.
+            progress: Told what happens in the jobs, and each answer.
+            seed: Which rows are in a part.
+
+        Raises:
+            JobFailed, JobCancelled: one of the jobs has no model.
+            SpendError, SubmissionUncertain: as for `submit`.
+            DataError, ConfigError, UnsupportedError, EgressError: as for `submit` and `compare`; nothing was sent.
+        """
+        from adaptkit.evidence.learning_curve import learning_curve  # noqa: PLC0415 - for those who draw one
+
+        return learning_curve(
+            self,
+            target,
+            data,
+            held_out,
+            shares=shares,
+            metric=metric,
+            group=group,
+            budget=budget,
+            concurrency=concurrency,
+            progress=progress,
+            seed=seed,
+        )
+
+    def recommend(
+        self,
+        data: Dataset,
+        *,
+        goal: float | None = None,
+        budget: float | None = None,
+        constraints: Constraints | Mapping[str, Any] | None = None,
+        candidates: Sequence[str] | None = None,
+        comparison: Comparison | None = None,
+        curve: LearningCurve | None = None,
+    ) -> Recommendation:
+        """Which rung is next (prompting, fine-tuning, full training, measuring first), why, and what would change it.
+
+        Asks no model and no host: it reads the data, counts it with the candidates' tokenizers where they are on this
+        machine, looks into the table of prices and at what was measured, and holds all of that against
+        `adaptkit.evidence.rules`.
+
+        Args:
+            data: Training examples.
+            goal: The score that is good enough, 0 to 1, in the comparison's metric.
+            budget: US dollars that a training may cost.
+            constraints: What else is given: ``calls_per_month``, ``seconds``, ``prompt_tokens``, ``answer_tokens``; see
+                `adaptkit.evidence.facts.Constraints`. Where data may go is the client's ``egress``.
+            candidates: Targets, and models that no target names; by default every target.
+            comparison: What `compare` found.
+            curve: What `learning_curve` found.
+
+        Returns:
+            The recommendation; ``print`` shows it. The same facts always give the same.
+
+        Raises:
+            ConfigError: the goal is no score, the budget is negative, or there is no such constraint.
+            DataError: the data cannot be read.
+        """
+        from adaptkit.evidence.recommend import recommend  # noqa: PLC0415 - for those who ask
+
+        return recommend(
+            data,
+            goal=goal,
+            budget=budget,
+            constraints=constraints,
+            candidates=candidates,
+            targets=self.targets,
+            open_target=self._target,
+            comparison=comparison,
+            curve=curve,
+            egress=self._context.egress,
+            prices=Prices(self._context.prices),
+            now=self._clock.time(),
         )
 
     def deployment(self, ref: str | DeploymentRef) -> Deployment:
@@ -319,6 +514,11 @@ class Client:
 
     # what `AsyncClient` shares ------------------------------------------------------------------------------------
 
+    async def _aclose(self) -> None:
+        for adapter in set(self._adapters.values()):
+            if isinstance(adapter, SupportsAsyncChat):
+                await adapter.aclose()
+
     def _submit(self, target: str, data: Dataset, *, fresh: bool, budget: float | None = None) -> steps.Steps[JobState]:
         submission = Submission(target, self._target(target), self._open_journal(), self._clock, self._state, budget)
         return submission.steps(data, fresh=fresh)
@@ -328,6 +528,18 @@ class Client:
             if self._journal is None:
                 self._journal = open_journal(self._journal_url)
             return self._journal
+
+    def _open_answers(self) -> Answers:
+        with self._opening:
+            if self._answers is None:
+                self._answers = Answers(self.home / "answers.db")
+            return self._answers
+
+    def _bench(self) -> Bench:
+        from adaptkit.evidence.entrants import Bench  # noqa: PLC0415 - for those who compare
+
+        prices, journal = self._context.prices, self._open_journal()
+        return Bench(tuple(self.targets), journal, self._open_answers(), self._clock, prices, self.model, self._state)
 
     def _target(self, name: str) -> Adapter[Any]:
         targets = self._settings.targets

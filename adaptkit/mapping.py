@@ -16,7 +16,7 @@ from itertools import islice
 
 from adaptkit import steps
 from adaptkit.adapter import ChatOptions
-from adaptkit.answers import Answers, key_of
+from adaptkit.answers import Answers, Kept, key_of
 from adaptkit.data import ChatRecord, CompletionRecord, Record
 from adaptkit.errors import (
     AdaptkitError,
@@ -61,12 +61,14 @@ class Answer:
         reply: The answer, or ``None``.
         error: Why there is none.
         reused: Whether it was answered in an earlier run and nothing was asked now.
+        seconds: How long the answer took when it was asked for; ``None`` where several were answered together.
     """
 
     number: int
     reply: Reply | None = None
     error: AdaptkitError | None = None
     reused: bool = False
+    seconds: float | None = None
 
 
 def ask_all(
@@ -78,6 +80,7 @@ def ask_all(
     options: ChatOptions,
     concurrency: int,
     fresh: bool,
+    repeat: int = 0,
 ) -> Generator[Answer, None, None]:
     """Answers in the order of the questions, as soon as each is there.
 
@@ -90,12 +93,13 @@ def ask_all(
         options: How to answer.
         concurrency: Questions under way at a time.
         fresh: Whether to ask again what was answered before.
+        repeat: Which time each is asked, where one is asked several times: each time is kept by itself.
 
     Raises:
         AdaptkitError: one of `HOPELESS`; what was answered until then is kept.
     """
     closed = threading.Event()
-    asking = _Asking(model, answers, _Interruptible(clock, closed), options, fresh)
+    asking = _Asking(model, answers, _Interruptible(clock, closed), options=options, fresh=fresh, repeat=repeat)
     rounds = _rounds(enumerate(questions), model.together)
     pool = ThreadPoolExecutor(concurrency if model.together == 1 else 1, thread_name_prefix="adaptkit-map")
     waiting: deque[Future[list[Answer]]] = deque()
@@ -155,9 +159,14 @@ class _Gate:
 
 
 class _Asking:
-    def __init__(self, model: Model, answers: Answers, clock: Clock, options: ChatOptions, fresh: bool) -> None:
+    def __init__(
+        self, model: Model, answers: Answers, clock: Clock, *, options: ChatOptions, fresh: bool, repeat: int
+    ) -> None:
         self._model, self._answers, self._clock = model, answers, clock
         self._options, self._fresh = options, fresh
+        self._key_of = partial(
+            key_of, model.ref, model.account, options=options, version=model.version(), repeat=repeat
+        )
         self._gate = _Gate(clock)
 
     def some(self, numbered: Sequence[Numbered]) -> list[Answer]:
@@ -170,12 +179,12 @@ class _Asking:
             except DataError as error:
                 done[number] = Answer(number, error=error)
                 continue
-            key = key_of(self._model.ref, self._model.account, messages, self._options)
+            key = self._key_of(messages)
             known = None if self._fresh else self._answers.get(key)
             if known is None:
                 new.append((number, key, messages))
             else:
-                done[number] = Answer(number, known, reused=True)
+                done[number] = Answer(number, known, reused=True, seconds=known.seconds)
         if len(new) > 1:
             done |= self._together(new)
         for number, key, messages in new:
@@ -200,9 +209,9 @@ class _Asking:
         except AdaptkitError as error:
             return Answer(number, error=error)
         self._answers.put(key, reply)
-        return Answer(number, reply)
+        return Answer(number, reply, seconds=reply.seconds)
 
-    def _patiently(self, ask: Callable[[], Reply]) -> Steps[Reply]:
+    def _patiently(self, ask: Callable[[], Reply]) -> Steps[Kept]:
         for turn in range(PATIENCE + 1):
             yield from self._gate.passed()
             try:
@@ -212,10 +221,12 @@ class _Asking:
                     raise
         raise AssertionError  # the last turn returns or raises
 
-    def _heeding(self, ask: Callable[[], Reply], turn: int) -> Reply:
+    def _heeding(self, ask: Callable[[], Reply], turn: int) -> Kept:
         """Ask, and shut the gate in the same breath where the service wants fewer requests."""
+        began = self._clock.monotonic()
         try:
-            return ask()
+            reply = ask()
+            return Kept.of(reply, self._clock.monotonic() - began)
         except RateLimitError as error:
             wish = min(2.0**turn, 60.0) if error.retry_after is None else error.retry_after
             if wish <= MAX_RETRY_AFTER:

@@ -15,25 +15,29 @@ from adaptkit.adapter import (
     Adapter,
     ChatOptions,
     SupportsAbilities,
+    SupportsAsyncChat,
     SupportsChat,
     SupportsDeleteModel,
     SupportsDownload,
     SupportsExport,
     SupportsGenerate,
+    SupportsLikelihood,
     SupportsShutdownDate,
     SupportsStream,
+    SupportsVersion,
 )
 from adaptkit.asking import Asking
 from adaptkit.data import message_from
 from adaptkit.errors import UnsupportedError
 from adaptkit.hosting import DeploymentState
 from adaptkit.journal import Journal
-from adaptkit.steps import Clock, Steps
-from adaptkit.types import Message, ModelRef, Reply
+from adaptkit.steps import Clock, Request, Steps
+from adaptkit.types import Likelihood, Message, ModelRef, Reply
 
 if TYPE_CHECKING:
     from adaptkit.data import Record
     from adaptkit.deployment import Deployment
+    from adaptkit.evidence.results import Comparison
     from adaptkit.job import Job
     from adaptkit.state import JobState
 
@@ -84,6 +88,10 @@ class Model:
         """How many conversations `generate` answers quickest in one go; 1 where each is a request of its own."""
         return self._adapter.together(self.id) if isinstance(self._adapter, SupportsGenerate) else 1
 
+    def version(self) -> str:
+        """What answers by now, where that can change behind the id, without asking anybody; else empty."""
+        return self._adapter.version(self.id) if isinstance(self._adapter, SupportsVersion) else ""
+
     def _cannot(self, what: str) -> UnsupportedError:
         return UnsupportedError(f"models of the {self._ref.backend} backend cannot {what}")
 
@@ -108,8 +116,7 @@ class Model:
             AnswerError: the answer does not keep the schema, also when asked again; carries it with its cost.
             BackendError: the service failed.
         """
-        asking = self._asking(options, schema, settings)
-        return asking.answer(messages_of(messages), self._chats())
+        return steps.run(self._chat(messages, options, schema, settings), self._clock)
 
     def stream(
         self, messages: Conversation, options: ChatOptions | None = None, *, schema: Any = None, **settings: Any
@@ -134,7 +141,18 @@ class Model:
         if isinstance(self._adapter, SupportsGenerate) and asking.form is None:
             return self._adapter.generate(self.id, [asking.messages(asked) for asked in turns], asking.options)
         ask = self._chats()
-        return [asking.answer(conversation, ask) for conversation in turns]
+        return [steps.run(asking.answer(conversation, ask), self._clock) for conversation in turns]
+
+    def likelihood(self, conversations: Sequence[Conversation]) -> list[Likelihood]:
+        """How likely the model holds the last turn of each conversation, which the assistant says.
+
+        Raises:
+            UnsupportedError: the backend does not tell.
+            DataError: a conversation does not end with the assistant, or is too long.
+        """
+        if not isinstance(self._adapter, SupportsLikelihood):
+            raise self._cannot("tell how likely an answer is")
+        return self._adapter.likelihood(self.id, [messages_of(conversation) for conversation in conversations])
 
     def batch(
         self,
@@ -220,6 +238,22 @@ class Model:
 
         return Deployment(steps.run(self._deploy(confirm_spend=confirm_spend), self._clock), timeout)
 
+    def card(self, comparison: Comparison | None = None) -> str:
+        """A model card in Hugging Face's form: what it was made from and how, and what was measured.
+
+        Args:
+            comparison: One in which this model took part; its figures go into the card.
+
+        Returns:
+            Markdown with YAML in front; nothing of the data, and no path of this machine.
+
+        Raises:
+            ConfigError: the model did not take part in the comparison.
+        """
+        from adaptkit.evidence.card import card  # noqa: PLC0415 - for those who write one
+
+        return card(self.ref, self._adapter, self._journal(), comparison)
+
     def shutdown_date(self) -> date | None:
         """The day from which the model no longer answers, ``None`` if none is set or the backend tells none.
 
@@ -230,10 +264,15 @@ class Model:
             return None
         return self._adapter.shutdown_date(self.id)
 
-    def _chats(self) -> Callable[[Sequence[Message], ChatOptions], Reply]:
-        if not isinstance(self._adapter, SupportsChat):
+    def _chats(self) -> Callable[[Sequence[Message], ChatOptions], Request]:
+        adapter = self._adapter
+        if not isinstance(adapter, SupportsChat):
             raise self._cannot("chat")
-        return partial(self._adapter.chat, self.id)
+        chat = partial(adapter.chat, self.id)
+        achat = partial(adapter.achat, self.id) if isinstance(adapter, SupportsAsyncChat) else None
+        return lambda messages, options: Request(
+            partial(chat, messages, options), None if achat is None else partial(achat, messages, options)
+        )
 
     def _asking(self, options: ChatOptions | None, schema: Any, settings: Mapping[str, Any]) -> Asking:
         return Asking.of(
@@ -250,6 +289,12 @@ class Model:
         return batches.submit(
             self, self._adapter, questions, options, journal=self._journal(), clock=self._clock, fresh=fresh
         )
+
+    def _chat(
+        self, messages: Conversation, options: ChatOptions | None, schema: Any, settings: Mapping[str, Any]
+    ) -> Steps[Reply]:
+        asking = self._asking(options, schema, settings)
+        return (yield from asking.answer(messages_of(messages), self._chats()))
 
     def _deploy(self, *, confirm_spend: bool) -> Steps[DeploymentState]:
         return hosting.deploy(self.ref, self._adapter, self._journal(), self._clock, confirmed=confirm_spend)

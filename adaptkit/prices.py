@@ -20,7 +20,7 @@ import msgspec
 from adaptkit.errors import ConfigError
 from adaptkit.types import Usage
 
-__all__ = ["BatchRate", "Price", "Prices", "RateCard", "billions"]
+__all__ = ["BatchRate", "Energy", "Price", "Prices", "RateCard", "billions"]
 
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)b(?![A-Za-z0-9])", re.IGNORECASE)
 #: What follows a model's name in the name of a snapshot of it, and not in that of another model.
@@ -130,10 +130,31 @@ class BatchRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     source: str
 
 
+class Energy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What this machine's power costs, as its owner says it: ``[local]`` of a table of prices.
+
+    Attributes:
+        watts: What the whole machine draws while it trains, at the socket.
+        usd_per_kwh: US dollars for a kilowatt-hour.
+        date: When that was read.
+        source: Where, such as a meter and a bill.
+    """
+
+    watts: float
+    usd_per_kwh: float
+    date: dt.date
+    source: str
+
+    def usd(self, seconds: float) -> float:
+        """What so many seconds cost."""
+        return self.watts * seconds / 3.6e6 * self.usd_per_kwh
+
+
 class _Table(msgspec.Struct, forbid_unknown_fields=True):
     price: list[Price] = []
     chat: list[RateCard] = []
     batch: list[BatchRate] = []
+    local: Energy | None = None
 
 
 class Prices:
@@ -151,6 +172,8 @@ class Prices:
         self._prices: Sequence[Price] = [price for table in tables for price in table.price]
         self._cards: Sequence[RateCard] = [card for table in tables for card in table.chat]
         self._batches: Sequence[BatchRate] = [rate for table in tables for rate in table.batch]
+        #: What the power of this machine costs; ``None`` unless the user's file says it.
+        self.energy: Energy | None = next((table.local for table in tables if table.local), None)
 
     def training(self, backends: Sequence[str], model: str, method: str, weights: str | None) -> Price | None:
         """The price of training, per million tokens.
@@ -205,7 +228,8 @@ def _read(path: Path) -> _Table:
     except (OSError, UnicodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ConfigError(
             f"{path}: not a table of prices: {error}. One entry is [[price]] with what, backend, usd, date and source, "
-            "or [[chat]] with service, model, input, output, date and source"
+            "or [[chat]] with service, model, input, output, date and source; [local] has watts, usd_per_kwh, date and "
+            "source"
         ) from None
 
 

@@ -1,23 +1,37 @@
 """One brain, two colours.
 
-The lifecycle is written once, as generators that yield what they need done: a plain call (I/O), a `Pause`, or, for
-event streams, an `Emit`. `run` and `iterate` drive them in the calling thread; `arun` and `aiterate` drive them on an
-event loop, with the calls in worker threads and the pauses on the loop, so that a thousand waiting jobs hold no thread.
+The lifecycle is written once, as generators that yield what they need done: a plain call (I/O), a `Request`, a `Pause`,
+or, for event streams, an `Emit`. `run` and `iterate` drive them in the calling thread; `arun` and `aiterate` drive them
+on an event loop, with the calls in worker threads and the pauses on the loop, so that a thousand waiting jobs hold no
+thread; nor do requests that can be awaited.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
+from anyio.lowlevel import RunVar
 
 from adaptkit.types import Event
 
-__all__ = ["Clock", "Emit", "Pause", "Steps", "SystemClock", "aiterate", "arun", "iterate", "run"]
+__all__ = [
+    "Clock",
+    "Emit",
+    "Pause",
+    "Request",
+    "Steps",
+    "SystemClock",
+    "aiterate",
+    "answered",
+    "arun",
+    "iterate",
+    "run",
+]
 
 T = TypeVar("T")
 
@@ -36,7 +50,25 @@ class Emit:
     event: Event
 
 
-Step = Pause | Emit | Callable[[], Any]
+@dataclass(frozen=True)
+class Request:
+    """Something asked whose answer may take seconds.
+
+    Attributes:
+        ask: Asks, and waits in this thread.
+        aask: Asks, and is awaited on the event loop; ``None`` where it cannot be, and a thread waits.
+    """
+
+    ask: Callable[[], Any]
+    aask: Callable[[], Awaitable[Any]] | None = None
+
+
+#: Requests that threads wait for at a time in one event loop. They have threads of their own and so keep nothing else
+#: waiting; anyio's usual 40 would be all that a model is asked at a time.
+_MOST_ASKED = 1000
+_asked: RunVar[anyio.CapacityLimiter] = RunVar("adaptkit_asked")
+
+Step = Pause | Emit | Request | Callable[[], Any]
 Steps = Generator[Step, Any, T]
 
 
@@ -97,7 +129,7 @@ def iterate(steps: Steps[T], clock: Clock) -> Generator[Event, None, T]:
                 yield step.event
             else:
                 try:
-                    answer = step()
+                    answer = step.ask() if isinstance(step, Request) else step()
                 except Exception as raised:  # noqa: BLE001 - handed to the steps, which decide
                     error = raised
     finally:
@@ -131,11 +163,24 @@ async def _adrive(steps: Steps[T], clock: Clock, result: list[T]) -> AsyncIterat
                 yield step.event
             else:
                 try:
-                    answer = await anyio.to_thread.run_sync(step)
+                    answer = await answered(step)
                 except Exception as raised:  # noqa: BLE001 - handed to the steps, which decide
                     error = raised
     finally:
         steps.close()
+
+
+async def answered(step: Request | Callable[[], Any]) -> Any:
+    """What a step gives, on the event loop: awaited where it can be, else from a worker thread."""
+    if not isinstance(step, Request):
+        return await anyio.to_thread.run_sync(step)
+    if step.aask is not None:
+        return await step.aask()
+    limiter = _asked.get(None)
+    if limiter is None:
+        limiter = anyio.CapacityLimiter(_MOST_ASKED)
+        _asked.set(limiter)
+    return await anyio.to_thread.run_sync(step.ask, limiter=limiter)
 
 
 async def arun(steps: Steps[T], clock: Clock) -> T:

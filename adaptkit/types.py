@@ -5,6 +5,7 @@ All are `msgspec` structs: cheap, typed, and decoded strictly wherever text come
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
@@ -12,6 +13,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from adaptkit.decodable import decodable
 from adaptkit.errors import ConfigError
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "ImagePart",
     "Inventory",
     "JobRef",
+    "Likelihood",
     "Message",
     "ModelRef",
     "OwnedFile",
@@ -35,6 +38,7 @@ __all__ = [
     "Reply",
     "Role",
     "Snapshot",
+    "Speed",
     "Status",
     "TextPart",
     "ToolCall",
@@ -270,10 +274,30 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return self.content or ""
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A text that a question can be answered from; ``source`` is where it comes from, such as a path or an address."""
+class Speed(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast training went on this machine.
 
-    title: str
+    Attributes:
+        tokens_per_second: Training tokens, over whole runs; the median where there were several.
+        starting: Seconds of a job in which nothing is trained: loading, reading the data, writing the model.
+        runs: How many runs that rests on.
+        at: Unix time of the latest.
+    """
+
+    tokens_per_second: float
+    starting: float
+    runs: int
+    at: float
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A text that a question can be answered from.
+
+    ``source`` is where it comes from, such as a path or an address; in an index it is what the document is known by.
+    ``title`` stands in front of it, and of every passage of it.
+    """
+
+    title: str = ""
     text: str
     source: str | None = None
 
@@ -309,6 +333,32 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
 
+class Likelihood(msgspec.Struct, frozen=True, kw_only=True):
+    """How likely a model holds an answer: ``nats``, its negative log-likelihood, over ``tokens`` and ``characters``.
+
+    The end of the answer is one of the tokens and none of the characters. Sums of several are theirs together.
+    """
+
+    nats: float
+    tokens: int
+    characters: int
+
+    def __add__(self, other: Likelihood) -> Likelihood:
+        """Both together."""
+        return Likelihood(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+    @property
+    def perplexity(self) -> float:
+        """The exponential of the mean over tokens: comparable among models with one tokenizer."""
+        return math.exp(self.nats / self.tokens)
+
+    @property
+    def bits_per_character(self) -> float:
+        """Comparable among all models. ``inf`` for an answer without characters."""
+        return self.nats / math.log(2) / self.characters if self.characters else math.inf
+
+
+@decodable
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What a model answered.
 

@@ -37,7 +37,8 @@ def load() -> list[dict[str, object]]:
 
 
 def documents(rows: list[dict[str, object]]) -> list[Document]:
-    return [Document(f"{row['language']}/{at}", text) for row in rows for at, text in enumerate(row["documents"])]
+    named = [(f"{row['language']}/{at}", text) for row in rows for at, text in enumerate(row["documents"])]
+    return [Document(source=source, text=text) for source, text in named]
 
 
 def ours(found: list[Document], path: str = ":memory:") -> Search:
@@ -49,7 +50,7 @@ def ours(found: list[Document], path: str = ":memory:") -> Search:
 def baseline(found: list[Document], tokenizer: str) -> Search:
     connection = sqlite3.connect(":memory:")
     connection.execute(f'CREATE VIRTUAL TABLE terms USING fts5(id UNINDEXED, text, tokenize="{tokenizer}")')
-    connection.executemany("INSERT INTO terms VALUES (?, ?)", [(each.id, each.text) for each in found])
+    connection.executemany("INSERT INTO terms VALUES (?, ?)", [(each.source, each.text) for each in found])
 
     def search(question: str, k: int) -> list[str]:
         terms = re.sub(r'["\0]', " ", question).split()
@@ -96,7 +97,7 @@ def speed(passages: int) -> None:
     words = sorted({"".join(rng.choices(syllables, k=rng.randint(1, 5))) for _ in range(30_000)})
     rng.shuffle(words)
     weights = [1 / (place + 10) for place in range(len(words))]
-    found = [Document(str(at), " ".join(rng.choices(words, weights, k=80))) for at in range(passages)]
+    found = [Document(source=str(at), text=" ".join(rng.choices(words, weights, k=80))) for at in range(passages)]
     questions = [" ".join(rng.choices(words, weights, k=10)) for _ in range(50)]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "index")

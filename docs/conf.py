@@ -8,6 +8,7 @@ from adaptkit import __version__
 sys.path.insert(0, str(Path(__file__).parent))
 
 from powers import MARK, matrix
+from rungs import RULES_MARK, table
 
 project = "adaptkit"
 author = "the adaptkit authors"
@@ -55,9 +56,11 @@ def _markdown_blocks(app, what, name, obj, options, lines):  # noqa: ARG001 - Sp
 
 
 def _powers(app, docname, source):  # noqa: ARG001 - Sphinx's signature
-    """Write the table of powers where a page has its mark."""
+    """Write what is read off the code, the table of powers and that of rules, where a page has its mark."""
     if MARK in source[0]:
         source[0] = source[0].replace(MARK, matrix())
+    if RULES_MARK in source[0]:
+        source[0] = source[0].replace(RULES_MARK, table())
 
 
 def setup(app):

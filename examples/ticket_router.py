@@ -2,8 +2,8 @@
 
     python ticket_router.py
 
-Runs on a model that comes with adaptkit: no key, no network. That model is far too small to follow examples, so its
-score is near nothing; what one would ship is this file with one line changed, ``model``.
+Runs on a model that comes with adaptkit: no key, no network. That model is far too small to learn new codes from
+examples, so its score is near nothing; what one would ship is this file with one line changed, ``model``.
 """
 
 from __future__ import annotations

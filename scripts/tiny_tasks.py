@@ -1,4 +1,4 @@
-"""The bundled tasks: small files in OpenAI chat format, with labels that the base model never saw."""
+"""The bundled tasks: small files in OpenAI chat format, most with labels that the base model never saw."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from random import Random
 
+import tiny_languages
 from tiny_messages import INTENTS, Wording, message, slots
 
 #: Made-up team names of the ``tags`` task; the base never saw these words.
@@ -38,17 +39,23 @@ def rows(seed: int, wording: Wording, answers: dict[str, str], each: int, trimmi
 
 
 def write(folder: Path) -> None:
-    """Write both tasks and their manifest."""
+    """Write the tasks and their manifest."""
+    topics = {intent.topic: intent.topic for intent in INTENTS}
     desks = {intent.topic: json.dumps({"desk": intent.code}) for intent in INTENTS}
     plan = {
         "desk": {"train": rows(1, "a", desks, 10, 0.5), "held_out": rows(2, "b", desks, 10, 0.5)},
         "tags": {"train": rows(3, "a", TEAMS, 12, 0.15), "held_out": rows(4, "b", TEAMS, 25, 0.15)},
+        "topics": {"train": rows(5, "a", topics, 6, 0.3), "held_out": rows(6, "b", topics, 6, 0.3)},
+        "languages": {
+            "train": tiny_languages.rows(7, held_out=False, each=3),
+            "held_out": tiny_languages.rows(8, held_out=True, each=2),
+        },
     }
     manifest: dict[str, str] = {}
     for name, parts in plan.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         for part, lines in parts.items():
             path = folder / name / f"{part}.jsonl"
-            path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
             manifest[f"{name}/{part}.jsonl"] = hashlib.sha256(path.read_bytes()).hexdigest()
     (folder / "manifest.json").write_text(json.dumps({"files": manifest}, indent=2) + "\n")

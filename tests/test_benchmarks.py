@@ -16,6 +16,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
     [
         (["poller.py", "--jobs", "5", "--pace", "0.5", "--seconds", "1"], "CPU ratio to the bare loop"),
         (["chat.py", "--calls", "5", "--together", "4", "--rounds", "1"], "AsyncModel.chat"),
+        (["evidence.py", "--items", "300"], "times as fast"),
         (["overhead.py", "--polls", "5", "--megabytes", "1"], "over the idle process"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx2
 import msgspec
 
+from adaptkit import steps
 from adaptkit.adapter import ChatOptions
 from adaptkit.data.formats.messages import write_message
+from adaptkit.decodable import decodable
 from adaptkit.errors import BackendError, ServiceError
 from adaptkit.http import key_from, raise_for, service_words, translating
+from adaptkit.steps import Request, Steps, SystemClock
 from adaptkit.types import Message, Reply, ToolCall, Usage
 
 __all__ = ["Endpoint", "tool_call"]
@@ -61,6 +65,7 @@ class _Answer(msgspec.Struct):
     error: Any = None
 
 
+@decodable
 class _Completion(_Answer):
     choices: list[_Choice] = []
     usage: _Usage | None = None
@@ -71,6 +76,7 @@ class _Delta(msgspec.Struct):
     finish_reason: str | None = None
 
 
+@decodable
 class _Chunk(_Answer):
     choices: list[_Delta] = []
 
@@ -83,14 +89,26 @@ class Endpoint:
         base_url: Address without ``/chat/completions``.
         api_key_env: Name of the environment variable with the key, or ``None``; read at each request.
         backend: Name of the backend, for errors.
+        here: Gives the client of the running event loop, where answers are awaited.
     """
 
-    def __init__(self, http: httpx2.Client, base_url: str, api_key_env: str | None, backend: str) -> None:
+    def __init__(
+        self,
+        http: httpx2.Client,
+        base_url: str,
+        api_key_env: str | None,
+        backend: str,
+        here: Callable[[], httpx2.AsyncClient] | None = None,
+    ) -> None:
         self._http, self._url = http, f"{base_url}/chat/completions"
-        self._key_env, self._backend = api_key_env, backend
+        self._key_env, self._backend, self._here = api_key_env, backend, here
 
     def chat(self, model: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
-        """Answer one conversation.
+        """Answer one conversation; raises as `answer` does."""
+        return steps.run(self.answer(model, messages, options), SystemClock())
+
+    def answer(self, model: str, messages: Sequence[Message], options: ChatOptions) -> Steps[Reply]:
+        """Answer one conversation, as steps.
 
         Raises:
             BackendError: by the table of `adaptkit.http`; what was sent is not in the message.
@@ -99,7 +117,7 @@ class Endpoint:
         headers = self._headers()
         private = _private(headers, messages)
         with translating(self._backend):
-            response = self._http.post(self._url, content=_body(model, messages, options), headers=headers)
+            response = yield self._post(_body(model, messages, options), headers)
         raise_for(response, self._backend, private)
         kind = response.headers.get("content-type", "no content type").partition(";")[0][:80]
         if "html" in kind:
@@ -150,6 +168,13 @@ class Endpoint:
                         yield choice.delta.text
         if not ended:
             raise ServiceError(f"the stream of {self._url} broke off before the answer's end", backend=self._backend)
+
+    def _post(self, content: bytes, headers: Mapping[str, str]) -> Request:
+        here = self._here
+        return Request(
+            partial(self._http.post, self._url, content=content, headers=headers),
+            None if here is None else lambda: here().post(self._url, content=content, headers=headers),
+        )
 
     def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json"}

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adaptkit.backends.base_model import read_json
+from adaptkit.backends.base_model import local_folder, read_json
 from adaptkit.backends.chat_template import ChatTemplate, Rendered, read_template
 from adaptkit.data.records import ChatRecord, CompletionRecord, PreferenceRecord, Record
-from adaptkit.errors import ArtifactError, DataError, UnsupportedError
+from adaptkit.errors import ArtifactError, ConfigError, DataError, MissingDependencyError, UnsupportedError
 from adaptkit.types import Message
 
-__all__ = ["ChatTokenizer", "Encoded"]
+__all__ = ["ChatTokenizer", "Encoded", "tokenizer_here"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +160,22 @@ class ChatTokenizer:
                 )
             spans.append((len(before), len(before) + len(self._said(after[len(before) :]))))
         return spans
+
+
+def tokenizer_here(model: str) -> ChatTokenizer | None:
+    """The tokenizer of a model that is on this machine.
+
+    Args:
+        model: ``builtin:tiny``, a folder, a hub id, or any name that a host gave a model.
+
+    Returns:
+        ``None`` where it is not here, cannot be loaded, or there is nothing to load it with; nothing is fetched.
+    """
+    try:
+        folder = local_folder(model)
+        return None if folder is None else ChatTokenizer(folder)
+    except (ConfigError, MissingDependencyError, ArtifactError, UnsupportedError, ImportError):
+        return None  # a host's own name for a model, or nothing to count with
 
 
 def _by_blocks(rendered: Rendered, messages: Sequence[Message]) -> list[tuple[int, int]]:

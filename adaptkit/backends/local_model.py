@@ -14,7 +14,7 @@ from adaptkit.backends.base_model import fetch, hub_id, local_folder
 from adaptkit.backends.chat_tokenizer import ChatTokenizer
 from adaptkit.backends.model_folder import ModelFolder, base_of, open_folder, tokenizer_of
 from adaptkit.errors import ArtifactError, DataError, MissingDependencyError
-from adaptkit.types import Message, Reply, Usage
+from adaptkit.types import Likelihood, Message, Reply, Usage
 
 __all__ = ["LocalModel"]
 
@@ -22,6 +22,8 @@ __all__ = ["LocalModel"]
 MAX_TOKENS = 512
 #: Conversations answered together; and tokens of prompt together, which bounds the memory.
 BATCH, BATCH_TOKENS = 64, 16_384
+#: Tokens that go through together where every one of them gets a figure for each word of the vocabulary.
+LIKELIHOOD_TOKENS = 2_048
 
 
 class LocalModel:
@@ -107,6 +109,49 @@ class LocalModel:
             for index, ids in zip(group, made, strict=True):
                 replies[index] = self._reply(prompts[index], ids, options)
         return [reply for reply in replies if reply is not None]
+
+    def likelihood(self, conversations: Sequence[Sequence[Message]]) -> list[Likelihood]:
+        """How likely the last turn of each conversation is after those before it, with the token that ends it.
+
+        Raises:
+            DataError: a conversation does not end with the assistant, or is too long.
+        """
+        asked = [self._answered(messages, number) for number, messages in enumerate(conversations, 1)]
+        found: list[Likelihood | None] = [None] * len(asked)
+        for group in _groups([len(before) + len(said) for before, said, _ in asked], LIKELIHOOD_TOKENS):
+            nats = self._nats([asked[index][:2] for index in group])
+            for index, total in zip(group, nats, strict=True):
+                _, said, text = asked[index]
+                found[index] = Likelihood(nats=total, tokens=len(said), characters=len(text))
+        return [each for each in found if each is not None]
+
+    def _answered(self, messages: Sequence[Message], number: int) -> tuple[list[int], list[int], str]:
+        """Token ids of what stands before the last turn, of that turn, and its text."""
+        if len(messages) < 2 or messages[-1].role != "assistant":
+            raise DataError(f"conversation {number} does not end with an answer of the assistant")
+        before, said = self.tokenizer.answer(messages[:-1], messages[-1:])
+        reads = getattr(self.model.config, "max_position_embeddings", None)
+        if isinstance(reads, int) and len(before) + len(said) > reads:
+            raise DataError(
+                f"conversation {number} has {len(before) + len(said)} tokens and the model reads at most {reads}: "
+                "shorten it"
+            )
+        return before, said, messages[-1].text
+
+    def _nats(self, asked: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+        import torch  # noqa: PLC0415
+
+        longest, pad = max(len(before) + len(said) for before, said in asked), self.tokenizer.pad
+        rows = [[*before, *said, *[pad] * (longest - len(before) - len(said))] for before, said in asked]
+        ids = torch.tensor(rows, device=self.model.device)
+        # padded on the right, where a causal model does not look from what stands before
+        with self._turn, torch.inference_mode():
+            logits = self.model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+            losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none").double()
+        return [
+            float(row[len(before) - 1 : len(before) + len(said) - 1].sum())
+            for row, (before, said) in zip(losses, asked, strict=True)
+        ]
 
     def _reply(self, prompt: list[int], ids: list[int], options: ChatOptions) -> Reply:
         ended = bool(ids) and ids[-1] in self._ends
@@ -214,11 +259,11 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _groups(lengths: list[int]) -> Iterator[list[int]]:
+def _groups(lengths: list[int], tokens: int = BATCH_TOKENS) -> Iterator[list[int]]:
     """Indices that are answered together, sorted by length so that little is padded."""
     group: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if group and (len(group) == BATCH or (len(group) + 1) * lengths[group[0]] > BATCH_TOKENS):
+        if group and (len(group) == BATCH or (len(group) + 1) * lengths[group[0]] > tokens):
             yield group
             group = []
         group.append(index)

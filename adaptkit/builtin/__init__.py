@@ -1,4 +1,4 @@
-"""What ships inside the package: a tiny base model and two small tasks, all made from synthetic text.
+"""What ships inside the package: a tiny base model and a few small tasks, all made from synthetic text.
 
 Nothing here imports a trainer. Every file is checked against the hash in its manifest before its path is handed out.
 """
@@ -68,7 +68,9 @@ def task(name: str = "desk") -> Task:
     """A bundled task.
 
     Args:
-        name: ``desk`` (send a message to one of sixteen desks, answered as JSON) or ``tags`` (name one of four teams).
+        name: ``desk`` (send a message to one of sixteen desks, answered as JSON), ``tags`` (name one of four teams),
+            ``languages`` (send a message in one of five languages to one of four desks) or ``topics`` (name the topic
+            of a message, which the built-in model can once it is asked to: prompting is enough).
 
     Returns:
         Its two files, checked against their manifest.

@@ -15,10 +15,13 @@ from adaptkit.cli import show
 from adaptkit.cli.arguments import Data, ModelText, Ref, Seconds, Target
 from adaptkit.cli.batch import batch
 from adaptkit.cli.chat import one_answer, talk
+from adaptkit.cli.compare import compare
+from adaptkit.cli.evidence_report import report
 from adaptkit.cli.exits import MEANING, Exit
 from adaptkit.cli.follow import documents, follow, screen
 from adaptkit.cli.hosts import hosts
 from adaptkit.cli.quickstart import quickstart as run_quickstart
+from adaptkit.cli.recommend import recommend
 from adaptkit.cli.references import find_job, find_model, model_of
 from adaptkit.cli.report import report_document, show_report
 from adaptkit.cli.session import Session, verb
@@ -225,6 +228,9 @@ def export(
 
 
 verb(app)(batch)
+verb(app)(compare)
+verb(app)(recommend)
+verb(app)(report)
 app.add_typer(hosts)
 
 

@@ -90,7 +90,8 @@ def _live(console: Console) -> Iterator[Show]:
             if event.kind != "metrics" or not total:
                 progress.console.print(_line(event))
                 return
-            progress.update(task, description="training", completed=step, total=total, figures=_figures(event))
+            doing = clean(event.data.get("doing", "training"))
+            progress.update(task, description=doing, completed=step, total=total, figures=_figures(event))
 
         yield show
 
@@ -120,7 +121,8 @@ def _line(event: Event) -> Text:
     step, total = event.data.get("step"), event.data.get("total_steps")
     if not total:
         return Text(clean(event.message))
-    return Text(f"step {step}/{total}  {_figures(event)}")
+    doing = clean(event.data.get("doing", "step"))
+    return Text(f"{doing} {step}/{total}  {_figures(event)}")
 
 
 def _figures(event: Event) -> str:

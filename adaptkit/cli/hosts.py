@@ -27,9 +27,17 @@ hosts = typer.Typer()
 
 
 @verb(hosts)
-def estimate(session: Session, target: Target, data: Data) -> None:
+def estimate(
+    session: Session,
+    target: Target,
+    data: Data,
+    *,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Train on a few rows, where nothing says how fast this machine is.")
+    ] = False,
+) -> None:
     """Say what a job would cost, as far as that is known, and send nothing."""
-    made = session.client.estimate(target, Dataset.open(*data))
+    made = session.client.estimate(target, Dataset.open(*data), measure=measure)
     session.answer(made, str(made))
 
 

@@ -68,6 +68,7 @@ _UNICODE_ESCAPE = re.compile(
 def plain_block(block: bytes) -> PlainBlock | None:
     """What whole lines hold if each is a plain row and nothing about them is odd, else ``None``."""
     try:  # line by line, because `decode_lines` takes two rows on one line
+        _decode(block[: block.find(b"\n") + 1] or block)  # soon told where no row is plain
         rows = [row.messages for row in map(_decode, lines_of(block))]
     except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
         return None

@@ -1,6 +1,7 @@
 """One pass over rows: applies the rules, notes problems, gathers figures.
 
-Blocks of plain rows are counted as blocks; anything else row by row. What is counted is the same either way.
+Blocks of plain rows are counted as blocks, other rows without a fault together; anything else row by row. What is
+counted is the same either way.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import msgspec
 from adaptkit.data import fast
 from adaptkit.data.blocks import Conversation, PlainBlock, PlainTurn
 from adaptkit.data.duplicates import Distinct
-from adaptkit.data.formats import format_named, unwritable
+from adaptkit.data.formats import SHAPES, format_named, unwritable
 from adaptkit.data.problems import Finding, Problem, ProblemList
 from adaptkit.data.reading import JsonLines, RawRow, Source, lines_of
 from adaptkit.data.records import (
@@ -28,6 +29,7 @@ from adaptkit.data.records import (
     canonical,
     turns_of,
 )
+from adaptkit.data.rich import RichBlock, content_of, rich_block
 from adaptkit.data.rows import RowReader
 from adaptkit.data.rules import common_findings
 from adaptkit.data.secrets import find_secrets, may_hold_secret
@@ -165,7 +167,22 @@ class Tally:
             self._block(block[:middle], closely=closely)
             self._block(block[middle:], closely=closely)
             return
-        self._count([record for line in lines_of(block) if (record := self._line(line, closely=closely))])
+        lines = lines_of(block)
+        rich = self._rich(block, lines)
+        if rich is None:
+            self._count([record for line in lines if (record := self._line(line, closely=closely))])
+            return
+        others: list[Record] = []
+        for line, taken in zip(lines, rich.taken, strict=True):
+            if not taken:
+                record = self._line(line, closely=closely)
+                others += [record] if record is not None else []
+                continue
+            self.lines += 1
+            if closely and may_hold_secret(line):
+                self._look_for_secrets(line, self.lines)
+        self._count_rich(rich)
+        self._count(others)
 
     def _plain(self, block: bytes) -> PlainBlock | None:
         """A block that holds nothing but plain rows that keep every rule, else ``None``."""
@@ -173,6 +190,22 @@ class Tally:
         if plain is None or plain.roles.keys() - self._format.plain_roles:
             return None
         return None if self._rules.needs_answer and plain.last != {"assistant"} else plain
+
+    def _rich(self, block: bytes, lines: list[bytes]) -> RichBlock | None:
+        """Rows with more than plain turns that keep every rule, as far as they can be told from the block."""
+        rules = self._rules.rich_rules or self._format.cannot is not None
+        if self._one_by_one or rules or self._reader.shape is not SHAPES["openai"]:
+            return None
+        return rich_block(block, lines, needs_answer=self._rules.needs_answer)
+
+    def _count_rich(self, rich: RichBlock) -> None:
+        self._rows += len(rich.turns)
+        self._roles.update(rich.roles)
+        self._turns.extend(rich.turns)
+        self._characters.extend(rich.characters)
+        self._text_bytes += rich.text_bytes
+        self._turn_count += len(rich.roles)
+        self._hashes.extend([*map(self._plain_hash, rich.plain), *map(hash, rich.contents)])
 
     def _count_plain(self, plain: PlainBlock) -> None:
         self.lines += len(plain.rows)
@@ -231,7 +264,9 @@ class Tally:
     def _content_hash(self, record: Record) -> int:
         """The same number for equal content, whichever lane the row came through."""
         plain = _as_plain(record)
-        return hash(canonical(record)) if plain is None else self._plain_hash(plain)
+        if plain is not None:
+            return self._plain_hash(plain)
+        return hash(content_of(record) or canonical(record))
 
     def _look_for_secrets(self, block: bytes, first_line: int) -> None:
         for position, kind in find_secrets(block):

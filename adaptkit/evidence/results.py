@@ -5,11 +5,16 @@ Everything else in this folder makes these or reads them; nothing here asks a mo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from adaptkit.durable import replace_file
+from adaptkit.errors import ArtifactError
+from adaptkit.prices import RateCard
 from adaptkit.types import Usage
 
 __all__ = ["Answered", "Comparison", "Competitor", "Difference", "Interval", "Question", "Rung"]
@@ -18,7 +23,7 @@ __all__ = ["Answered", "Comparison", "Competitor", "Difference", "Interval", "Qu
 Rung = Literal["none", "prompt", "fine-tune", "train"]
 
 
-class Interval(msgspec.Struct, frozen=True, kw_only=True):
+class Interval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A figure with the interval that the number of questions allows: ``level`` is 0.95, ``method`` how it was made."""
 
     value: float
@@ -28,7 +33,7 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
     method: str = ""
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One held-out question; those of one ``group`` (a customer, a document: the user's own field) count together."""
 
     number: int
@@ -37,7 +42,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     group: str | None = None
 
 
-class Answered(msgspec.Struct, frozen=True, kw_only=True):
+class Answered(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one model said to one question.
 
     Attributes:
@@ -66,7 +71,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     usd: float | None = None
 
 
-class Competitor(msgspec.Struct, frozen=True, kw_only=True):
+class Competitor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model that was asked, and how it did.
 
     Attributes:
@@ -104,11 +109,12 @@ class Competitor(msgspec.Struct, frozen=True, kw_only=True):
     losses: tuple[tuple[int, float], ...] = ()
 
 
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One model against another on the same questions: ``value`` is better's mean minus worse's in the metric.
+class Difference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model against another on the same questions: ``one`` is the better of the two, by so much.
 
-    ``p`` is the test's, two-sided; ``adjusted`` the same after Holm's correction over all pairs of the comparison;
-    ``test`` names it. ``won``, ``lost`` and ``tied`` count questions as seen from ``one``.
+    ``difference`` is its mean less the other's, so at least 0; which of two equals is named first says nothing. ``p``
+    is the test's, two-sided; ``adjusted`` the same after Holm's correction over all pairs of the comparison; ``test``
+    names it. ``won``, ``lost`` and ``tied`` count questions as seen from ``one``.
     """
 
     one: str
@@ -122,8 +128,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     tied: int
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Models on one held-out set.
+class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Models on one held-out set; ``print(comparison)`` shows a table, `save` and `load` keep it in a file.
 
     Attributes:
         metric: Name of the metric.
@@ -137,6 +143,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         versions: Of adaptkit and what computed this, by package.
         profile: Statistics of the data, as `Dataset.check` gives them, plain.
         warnings: What should be known before this is believed, one sentence each.
+        prices: The dated prices that costs were computed by.
     """
 
     v: Literal[1] = 1
@@ -151,3 +158,58 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     versions: Mapping[str, str] = {}
     profile: Mapping[str, Any] = {}
     warnings: tuple[str, ...] = ()
+    prices: tuple[RateCard, ...] = ()
+
+    def __str__(self) -> str:
+        from adaptkit.evidence.table import table  # noqa: PLC0415 - which shows these values
+
+        return table(self)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it as JSON, readable for its owner alone: it holds the held-out questions and every answer.
+
+        Returns:
+            The path; the file appears whole or not at all.
+
+        Raises:
+            ArtifactError: it cannot be written; nothing is left behind.
+        """
+        file = Path(path)
+        try:
+            replace_file(file, msgspec.json.encode(self) + b"\n")
+        except OSError as error:
+            raise ArtifactError(
+                f"{file} cannot be written: {error.strerror or error}. Nothing was left behind"
+            ) from error
+        return file
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Comparison:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: it is missing, no comparison, damaged, or was written by a newer adaptkit.
+        """
+        file = Path(path)
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise ArtifactError(f"{file} cannot be read: {error.strerror or error}") from error
+        try:
+            return msgspec.json.decode(content, type=cls)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise ArtifactError(f"{file} {_fault(content, error)}") from None
+
+
+class _Version(msgspec.Struct):
+    v: int
+
+
+def _fault(content: bytes, error: Exception) -> str:
+    try:
+        version = msgspec.json.decode(content, type=_Version).v
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return f"is no comparison: {error}. Comparison.save writes one"
+    if version > 1:
+        return f"was written by a newer adaptkit (version {version} of the file): install that one to read it"
+    return f"is damaged: {error}. Compare again; answers that were given are not asked for again"

@@ -27,11 +27,12 @@ from typing import TYPE_CHECKING, Any
 
 from adaptkit.retrieval.chunks import Chunking, estimated_tokens
 from adaptkit.retrieval.corpus import CorpusSize, corpus_size
-from adaptkit.retrieval.documents import Document, read_documents
+from adaptkit.retrieval.documents import read_documents
 from adaptkit.retrieval.examples import SimilarExamples
 from adaptkit.retrieval.fts5 import Fts5Retriever
 from adaptkit.retrieval.measure import Measured, Prompt, measure
 from adaptkit.retrieval.protocol import Changes, DocumentIndex, Embedder, Passage, Retriever
+from adaptkit.types import Document
 
 if TYPE_CHECKING:
     from adaptkit.retrieval.postgres import PostgresRetriever

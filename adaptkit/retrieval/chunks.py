@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from adaptkit.errors import ConfigError
-from adaptkit.retrieval.documents import Document
 from adaptkit.retrieval.terms import characters
+from adaptkit.types import Document
 
 __all__ = ["BYTES_PER_TOKEN", "Chunk", "Chunking", "estimated_tokens", "in_context"]
 

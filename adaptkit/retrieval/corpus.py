@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from adaptkit.retrieval.chunks import estimated_tokens
-from adaptkit.retrieval.documents import Document
+from adaptkit.types import Document
 
 __all__ = ["WHOLE_UNDER", "CorpusSize", "corpus_size"]
 

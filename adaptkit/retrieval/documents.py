@@ -17,8 +17,9 @@ import msgspec
 from adaptkit.data.problems import Problem
 from adaptkit.data.reading import JsonLines, RawRow
 from adaptkit.errors import DataError
+from adaptkit.types import Document
 
-__all__ = ["MAX_DOCUMENT", "Document", "read_documents"]
+__all__ = ["MAX_DOCUMENT", "read_documents"]
 
 #: Bytes of one document.
 MAX_DOCUMENT = 32 << 20
@@ -26,20 +27,6 @@ MAX_DOCUMENT = 32 << 20
 _TEXTS = (".txt", ".md", ".markdown")
 _ROWS = (".jsonl", ".jsonl.gz")
 _MOST_PROBLEMS = 1000
-
-
-class Document(msgspec.Struct, frozen=True):
-    """A text with a name.
-
-    Attributes:
-        id: What it is known by in an index; a file's path as it was given, or the row's own ``id``.
-        text: The text; headings are recognised in Markdown.
-        title: What stands in front of every passage of it.
-    """
-
-    id: str
-    text: str
-    title: str = ""
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -59,7 +46,7 @@ def read_documents(*paths: str | os.PathLike[str]) -> Iterator[Document]:
             once.
 
     Yields:
-        Documents. An index refuses two with one id.
+        Documents. Their source is the path as it was given, or the row's own ``id``; an index refuses two of one.
 
     Raises:
         DataError: a path does not exist or names nothing that can be read; or, once all good documents were given,
@@ -136,7 +123,7 @@ def _whole(path: Path, problems: list[Problem]) -> Iterator[Document]:
         line = text.count("\n", 0, text.index("\0")) + 1
         problems.append(_problem("not-text", "there is a NUL character: is this a text?", path, line, "Convert it."))
         return
-    yield Document(path.as_posix(), text, _title(text, path))
+    yield Document(source=path.as_posix(), text=text, title=_title(text, path))
 
 
 def _no_utf8(path: Path, content: bytes, at: int) -> Problem:
@@ -182,7 +169,7 @@ def _row(path: Path, line: int, raw: RawRow) -> Document | Problem:
     if "\0" in row.text:
         return _problem("not-text", "the text holds a NUL character", path, line, "Remove it.")
     name = f"{path.as_posix()}:{line}" if row.id is None else str(row.id)
-    return Document(name, row.text, row.title or "")
+    return Document(source=name, text=row.text, title=row.title or "")
 
 
 def _problem(rule: str, message: str, path: Path, line: int | None, fix: str) -> Problem:

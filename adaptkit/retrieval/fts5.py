@@ -17,12 +17,12 @@ from typing import Literal, Self
 from adaptkit.errors import RetrievalError
 from adaptkit.journal.shared import Shared
 from adaptkit.retrieval.chunks import Chunking, in_context
-from adaptkit.retrieval.documents import Document
 from adaptkit.retrieval.fusion import fuse
 from adaptkit.retrieval.indexing import IndexedPassage, Vector, embedded, update
 from adaptkit.retrieval.protocol import Changes, Embedder, Passage
 from adaptkit.retrieval.term_table import TermTable, require_fts5
 from adaptkit.retrieval.terms import Terms, terms_of
+from adaptkit.types import Document
 
 __all__ = ["MOST_VECTORS", "Fts5Retriever"]
 

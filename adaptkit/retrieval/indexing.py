@@ -10,9 +10,9 @@ import msgspec
 
 from adaptkit.errors import DataError, RetrievalError
 from adaptkit.retrieval.chunks import Chunk, Chunking, in_context
-from adaptkit.retrieval.documents import Document
 from adaptkit.retrieval.protocol import Changes, Embedder
 from adaptkit.retrieval.terms import Terms, terms_of
+from adaptkit.types import Document
 
 __all__ = ["IndexedPassage", "Store", "Vector", "embedded", "update"]
 
@@ -73,14 +73,14 @@ def update(
     waiting = _Waiting(store, embedder)
     added = changed = unchanged = 0
     for document in documents:
-        digest = _digest(document, settings)
-        if not store.claim(document.id):
-            raise DataError(f"two documents have the id {document.id!r}: rename one. Nothing has changed.")
-        known = store.digest(document.id)
+        name, digest = _name(document), _digest(document, settings)
+        if not store.claim(name):
+            raise DataError(f"two documents have the source {name!r}: rename one. Nothing has changed.")
+        known = store.digest(name)
         if known == digest:
             unchanged += 1
             continue
-        waiting.add(document.id, digest, list(chunking.chunks(document)))
+        waiting.add(name, digest, list(chunking.chunks(document)))
         added, changed = added + (known is None), changed + (known is not None)
     waiting.flush()
     removed = store.sweep() if sweep else 0
@@ -138,16 +138,29 @@ def _unit(vector: Vector, embedder: Embedder) -> Vector:
     return tuple(value / length for value in vector)
 
 
+def _name(document: Document) -> str:
+    """What a document is known by.
+
+    Raises:
+        DataError: it has no source.
+    """
+    if not document.source:
+        raise DataError(f"the document titled {document.title!r} has no source, by which an index knows it")
+    return document.source
+
+
 def _digest(document: Document, settings: bytes) -> bytes:
     """Changes when the passages would.
 
     Raises:
         DataError: the text cannot be stored.
     """
-    parts = (document.id, document.title, document.text)
+    parts = (_name(document), document.title, document.text)
     if any("\0" in part for part in parts):
-        raise DataError(f"the document {document.id!r} holds a NUL character: is it a text? Remove it.")
+        raise DataError(f"the document {document.source!r} holds a NUL character: is it a text? Remove it.")
     try:
         return hashlib.sha256(msgspec.json.encode([settings.decode(), *parts])).digest()
     except UnicodeEncodeError:
-        raise DataError(f"the document {document.id!r} holds one half of a surrogate pair: decode it again.") from None
+        raise DataError(
+            f"the document {document.source!r} holds one half of a surrogate pair: decode it again."
+        ) from None

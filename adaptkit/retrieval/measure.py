@@ -69,6 +69,13 @@ class Measured:
     winner: Tried
     cheaper: Tried
 
+    @classmethod
+    def of(cls, tried: Sequence[Tried]) -> Measured:
+        """Settings in the order in which they were tried: the fewest examples first, of equal ways the cheapest."""
+        winner = max(tried, key=lambda each: each.score.correct)  # the first of equals
+        cheaper = next(each for each in tried if not _worse(each, winner))
+        return cls(tuple(tried), winner, cheaper)
+
     def __str__(self) -> str:
         width = max(len("chosen"), *(len(each.how) for each in self.tried))
         lines = [f"{'chosen':{width}}  examples  right"]
@@ -116,10 +123,7 @@ def measure(
             tried.append(Tried(how if count else "none", count, Score.of(sum(right), len(right)), right))
             if not count:
                 break
-    # max takes the first of equals, and the table begins with the fewest examples
-    winner = max(tried, key=lambda each: each.score.correct)
-    cheaper = next(each for each in tried if not _worse(each, winner))
-    return Measured(tuple(tried), winner, cheaper)
+    return Measured.of(tried)
 
 
 def _right(replies: Sequence[str], rows: Sequence[Conversation], metric: Metric) -> tuple[bool, ...]:

@@ -19,11 +19,11 @@ from typing import Any, Self, TypeVar
 from adaptkit.errors import ConfigError, MissingDependencyError, RetrievalError, UnsupportedError
 from adaptkit.journal.shared import Shared
 from adaptkit.retrieval.chunks import Chunking
-from adaptkit.retrieval.documents import Document
 from adaptkit.retrieval.fusion import fuse
 from adaptkit.retrieval.indexing import IndexedPassage, Vector, embedded, update
 from adaptkit.retrieval.protocol import Changes, Embedder, Passage
 from adaptkit.retrieval.terms import terms_to_find
+from adaptkit.types import Document
 
 try:
     import psycopg

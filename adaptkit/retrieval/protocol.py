@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from adaptkit.retrieval.chunks import in_context
-from adaptkit.retrieval.documents import Document
+from adaptkit.types import Document
 
 __all__ = ["Changes", "DocumentIndex", "Embedder", "Passage", "Retriever"]
 

@@ -39,6 +39,9 @@ VERBS = (
     "deployments",
     "uploads",
     "import",
+    "compare",
+    "recommend",
+    "report",
 )
 
 

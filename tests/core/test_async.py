@@ -18,6 +18,7 @@ from adaptkit import (
     JobRef,
     JobTimeout,
     Model,
+    ModelRef,
     Status,
 )
 from adaptkit.steps import SystemClock
@@ -215,7 +216,8 @@ def test_more_questions_are_under_way_than_a_loop_has_usual_threads(loop):
     async def main():
         async with anyio.create_task_group() as tasks:
             for _ in range(together.parties):
-                tasks.start_soon(AsyncModel(Waiting()).chat, "a")
+                model = Model(ModelRef(backend="waiting", id="m"), Waiting(), None, FakeClock())
+                tasks.start_soon(AsyncModel(model).chat, "a")
 
     anyio.run(main, backend=loop)
     assert not together.broken

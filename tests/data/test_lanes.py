@@ -174,10 +174,15 @@ def test_checks_by_every_way_say_the_same(
     path.write_text("\n".join(spelled(row, ascii_only=ascii_only, dense=dense) for row, ascii_only, dense in rows))
     quick = Dataset.open(path).check()
     with patch("adaptkit.data.fast.decode_plain", return_value=None):
+        rich = Dataset.open(path).check()
+    with (
+        patch("adaptkit.data.fast.decode_plain", return_value=None),
+        patch("adaptkit.data.tally.rich_block", return_value=None),
+    ):
         typed_only = Dataset.open(path).check()
         with patch("adaptkit.data.typed.read", return_value=None):
             slow = Dataset.open(path).check()
-    for report in (quick, typed_only):
+    for report in (quick, rich, typed_only):
         assert list(report.problems) == list(slow.problems)
         assert report.stats == slow.stats
 

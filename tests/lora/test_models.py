@@ -79,6 +79,32 @@ def test_a_base_answers_and_a_conversation_too_long_is_refused(adapter: LoraAdap
     assert adapter._model("builtin:tiny").count_tokens(ask("hello")) > 3
 
 
+def test_likelihood_is_that_of_plain_torch_one_token_after_the_other(adapter: LoraAdapter, trained: Path) -> None:
+    answers = ["refund", "a much longer answer, ünïcode too", "x"]
+    talks = [(*ask(f"Where is parcel {n}?"), Message(role="assistant", content=text)) for n, text in enumerate(answers)]
+    found = adapter.likelihood(str(trained), talks)
+    local = adapter._model(str(trained))
+    for talk, likelihood in zip(talks, found, strict=True):
+        before, said = local.tokenizer.answer(talk[:-1], talk[-1:])
+        nats = 0.0
+        for at, token in enumerate(said):
+            with torch.no_grad():
+                logits = local.model(torch.tensor([before + said[:at]])).logits[0, -1].double()
+            nats -= float(torch.log_softmax(logits, 0)[token])
+        assert likelihood.nats == pytest.approx(nats, rel=1e-4)
+        assert (likelihood.tokens, likelihood.characters) == (len(said), len(talk[-1].text))
+    whole = found[0] + found[1]
+    assert whole.perplexity == pytest.approx(2.718281828459045 ** (whole.nats / whole.tokens))
+    assert whole.bits_per_character == pytest.approx(whole.nats / 0.6931471805599453 / whole.characters)
+
+
+def test_likelihood_of_what_is_no_answer_or_too_long_is_refused(adapter: LoraAdapter) -> None:
+    with pytest.raises(DataError, match="conversation 2 does not end with an answer"):
+        adapter.likelihood("builtin:tiny", [(*ask("a"), Message(role="assistant", content="b")), ask("a")])
+    with pytest.raises(DataError, match="reads at most 512"):
+        adapter.likelihood("builtin:tiny", [(*ask("word " * 600), Message(role="assistant", content="b"))])
+
+
 def test_scoring_many_is_quick(adapter: LoraAdapter, trained: Path) -> None:
     adapter.chat(str(trained), ask("load"), GREEDY)
     began = time.monotonic()

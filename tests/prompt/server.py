@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -45,9 +45,9 @@ def completion(message: dict[str, Any], finish: str | None = "stop", **more: Any
 
 
 class ChatServer:
-    """Answers each request with the next answer queued, or with the last message in capitals."""
+    """Answers each request with the next answer queued, or as ``usual`` says: the last message in capitals."""
 
-    def __init__(self) -> None:
+    def __init__(self, usual: Callable[[dict[str, Any]], Answer] | None = None) -> None:
         self.requests: list[Heard] = []
         self.queue: deque[Answer] = deque()
         server = self
@@ -56,7 +56,7 @@ class ChatServer:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 server.requests.append(Heard(self.path, dict(self.headers), body))
-                answer = server.queue.popleft() if server.queue else _usual(body)
+                answer = server.queue.popleft() if server.queue else (usual or _usual)(body)
                 time.sleep(answer.delay)
                 self.send_response(answer.status)
                 headers = {"Content-Type": "application/json", **answer.headers}

@@ -90,6 +90,37 @@ def test_changed_documents_make_another_model_and_the_old_one_stays_as_it_was(se
     assert len(indexes(tmp_path)) == 2
 
 
+def test_an_index_goes_with_the_last_model_that_was_made_with_it(server, handbook, tmp_path):
+    with (
+        opened(server, tmp_path, documents=(str(handbook),), passages=1) as client,
+        opened(server, tmp_path, documents=(str(handbook),), passages=2) as other,
+    ):
+        data = Dataset.of(rows())
+        first, second = client.submit("t", data).result(), other.submit("t", data).result()
+        (handbook / "cards.md").write_text("A lost card is cut.", encoding="utf-8")
+        newer = client.submit("t", data).result()
+        old, new = sorted(indexes(tmp_path), key=lambda path: path.stat().st_mtime)
+        first.delete()
+        assert old.is_file(), "another model needs it"
+        second.chat("My card is lost")
+        assert "blocked" in asked(server)
+        broken = Path(first.id).with_name("broken.json")
+        broken.write_text(f'{{"half": "sha256:{old.stem}', encoding="utf-8")
+        copy = tmp_path / "copy.json"
+        copy.write_bytes(Path(newer.id).read_bytes())
+        second.delete()
+        assert old.is_file(), "a file that cannot be read may need it"
+        broken.unlink()
+        Path(second.id).write_bytes(Path(newer.id).read_bytes().replace(new.stem.encode(), old.stem.encode()))
+        second.delete()
+        assert indexes(tmp_path) == [new]
+        newer.delete()
+        assert indexes(tmp_path) == []
+        client.model(ModelRef(backend="prompt", id=str(copy))).chat("My card is lost")
+        assert "cut" in asked(server)
+    assert len(indexes(tmp_path)) == 1, "made again, since the documents are what they were"
+
+
 def test_documents_that_are_not_there_are_asked_for(server, handbook, tmp_path):
     with opened(server, tmp_path, documents=(str(handbook),)) as client:
         model = client.submit("t", Dataset.of(rows())).result()

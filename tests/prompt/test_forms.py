@@ -23,6 +23,7 @@ from adaptkit import (
 )
 from adaptkit.adapter import Abilities
 from adaptkit.asking import Asking
+from adaptkit.steps import Request, SystemClock, run
 from adaptkit.structured import Misfit, form_of
 from adaptkit.testing import ScriptedConfig, ScriptedService
 from adaptkit.types import Message, ToolCall
@@ -236,5 +237,5 @@ def test_calls_of_tools_are_no_answer():
     reply = Reply(text="", tool_calls=(ToolCall(name="look", arguments={}),), finish_reason="tool_calls")
     asking = Asking.of(ChatOptions(), SCHEMA, Abilities(schema=True), "nobody")
     with pytest.raises(AnswerError, match="tools") as caught:
-        asking.answer((Message(role="user", content="q"),), lambda *_: reply)
+        run(asking.answer((Message(role="user", content="q"),), lambda *_: Request(lambda: reply)), SystemClock())
     assert caught.value.reply is reply

@@ -127,3 +127,18 @@ def test_mistral_takes_what_it_knows(tmp_path, monkeypatch):
         assert body["response_format"] == form
         assert (body["random_seed"], body["stop"], body["temperature"], body["max_tokens"]) == (3, ["\n"], 0.0, 5)
         assert len(body["prompt_cache_key"]) == 32
+
+
+def test_what_is_sent_is_what_the_sdk_makes_of_it(gpt):
+    import openai
+
+    model, service = gpt(cache="12h")
+    look = {"name": "look", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}}
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    turns = [{"role": "user", "content": [{"type": "text", "text": QUESTION}, image]}]
+    service.say('{"desk": [1]}')
+    model.chat(turns, max_tokens=9, tools=({"type": "function", "function": look},), schema=dict[str, list[int]])
+    (sent,) = service.requests
+    with openai.OpenAI(api_key=KEY, base_url=service.url, max_retries=0) as sdk:
+        sdk.responses.create(**sent)
+    assert service.requests[1] == sent

@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,8 +17,9 @@ import pytest
 from adaptkit import Client, Dataset, JobFailed, SpendError, Status, UnsupportedError
 from adaptkit.backends.local_jobs.job import Job
 from adaptkit.backends.prompt.adapted import AdaptedModel, Provenance, Question
+from adaptkit.backends.prompt.config import PromptConfig
 from adaptkit.backends.prompt.division import examples_of, parts
-from adaptkit.backends.prompt.optimizing import _Search
+from adaptkit.backends.prompt.searching import report as report_on
 from adaptkit.backends.prompt.trials import Spent
 
 pytest.importorskip("gepa")
@@ -231,19 +231,14 @@ def test_files_named_from_here_are_found_by_the_worker(service, tmp_path, monkey
             assert client.submit("t", Dataset.of(ROWS)).wait(60) is Status.SUCCEEDED
 
 
-def test_a_budget_that_does_not_last_to_the_report_is_said(monkeypatch):
+def test_a_budget_that_does_not_last_to_the_report_is_said():
     class Poor:
-        def reserving(self, calls):
-            return nullcontext()
-
         def judge(self, adapted, examples):
             raise Spent
 
     seed = AdaptedModel.of(model="large", data=Provenance(fingerprint="", rows=0), segments=(Question(),))
-    search = _Search(Poor(), seed, None, None)
-    monkeypatch.setattr(search, "_propose", lambda *_: search._candidates.append((0.5, "Name it.")))
     with pytest.raises(SpendError, match="Raise it"):
-        search.run([], [], [])
+        report_on(Poor(), PromptConfig(optimize={}), [seed], [])
 
 
 def test_no_question_lies_in_a_readable_place(service, tmp_path):

@@ -281,7 +281,7 @@ def test_a_request_elsewhere_is_refused_on_its_way(setting):
     """The policy holds for every request, whatever a plan said: here for the connection itself."""
     model = setting.model(base_url=None)
     adapter = model._adapter
-    adapter._serving._context = type(adapter.context)(adapter.context.home, type(adapter.context.egress).parse("none"))
+    adapter._serving._http._egress = type(adapter.context.egress).parse("none")
     with pytest.raises(EgressError, match=setting.vendor.host):
         model.chat(QUESTION)
     with pytest.raises(EgressError):

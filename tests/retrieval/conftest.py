@@ -19,7 +19,11 @@ LANGUAGES: list[dict[str, Any]] = [json.loads(line) for line in SET.read_text(en
 
 def handbook() -> list[Document]:
     """Ten texts in each of twelve languages."""
-    return [Document(f"{row['language']}/{at}", text) for row in LANGUAGES for at, text in enumerate(row["documents"])]
+    return [document(f"{row['language']}/{at}", text) for row in LANGUAGES for at, text in enumerate(row["documents"])]
+
+
+def document(source: str, text: str, title: str = "") -> Document:
+    return Document(source=source, text=text, title=title)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

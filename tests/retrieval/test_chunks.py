@@ -7,14 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptkit.errors import ConfigError
-from adaptkit.retrieval import Chunking, Document, estimated_tokens
+from adaptkit.retrieval import Chunking, estimated_tokens
 from adaptkit.retrieval.terms import characters
+from tests.retrieval.conftest import document
 
 SENTENCE = "The carrier collects customs duties at the door. "
 
 
 def cut(text, tokens=32, overlap=0, title=""):
-    return list(Chunking(tokens, overlap).chunks(Document("x", text, title)))
+    return list(Chunking(tokens, overlap).chunks(document("x", text, title)))
 
 
 pieces = st.sampled_from(

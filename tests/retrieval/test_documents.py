@@ -27,10 +27,10 @@ def folder(tmp_path, monkeypatch):
 
 
 EXPECTED = [
-    Document("handbook/a.md", "# Parcels\ntext"),
-    Document("handbook/b/opening_hours.txt", "Nine to six", "opening hours"),
-    Document("faq-1", "Thirty days.", "Returns"),
-    Document("handbook/faq.jsonl:2", "Untitled."),
+    Document(source="handbook/a.md", text="# Parcels\ntext"),
+    Document(source="handbook/b/opening_hours.txt", text="Nine to six", title="opening hours"),
+    Document(source="faq-1", text="Thirty days.", title="Returns"),
+    Document(source="handbook/faq.jsonl:2", text="Untitled."),
 ]
 
 
@@ -55,7 +55,7 @@ def test_a_hidden_folder_above_the_documents_hides_nothing(tmp_path):
 def test_rows_may_be_compressed(folder):
     with gzip.open("faq.jsonl.gz", "wt", encoding="utf-8") as file:
         file.write('{"id": 7, "text": "水"}\n')
-    assert list(read_documents("faq.jsonl.gz")) == [Document("7", "水")]
+    assert list(read_documents("faq.jsonl.gz")) == [Document(source="7", text="水")]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_every_fault_is_told_with_its_place_and_none_of_the_text(folder):
     found = []
     with pytest.raises(DataError) as caught:
         found.extend(read_documents("handbook"))
-    assert Document("handbook/rows.jsonl:1", "fine") in found
+    assert Document(source="handbook/rows.jsonl:1", text="fine") in found
     assert "secret" not in str(caught.value)
     places = {(problem.file, problem.line): problem.rule for problem in caught.value.problems}
     assert places == {
@@ -121,6 +121,6 @@ def test_a_small_corpus_goes_into_the_prompt_whole(folder):
     assert (size.documents, size.fits_whole) == (4, True)
     assert "put all of it into the cached prompt" in str(size)
     assert not corpus_size(read_documents("handbook"), reads=10).fits_whole
-    large = corpus_size(Document(str(at), "word" * 1000) for at in range(200))
+    large = corpus_size(Document(source=str(at), text="word" * 1000) for at in range(200))
     assert (large.tokens >= 200_000, large.fits_whole) == (True, False)
     assert "search it" in str(large)

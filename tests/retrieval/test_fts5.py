@@ -10,8 +10,9 @@ import threading
 import pytest
 
 from adaptkit.errors import RetrievalError, UnsupportedError
-from adaptkit.retrieval import Changes, Document, Embedder, Fts5Retriever, fts5, term_table
+from adaptkit.retrieval import Changes, Embedder, Fts5Retriever, fts5, term_table
 from adaptkit.retrieval.fusion import fuse
+from tests.retrieval.conftest import document
 
 TOPICS = ("parcel shipment box", "password account login", "battery warranty repair")
 
@@ -23,7 +24,7 @@ def topics(texts):
     return vectors
 
 
-TEXTS = [Document("a", "Your box is on its way."), Document("b", "Choose a new login."), Document("c", "We repair it.")]
+TEXTS = [document("a", "Your box is on its way."), document("b", "Choose a new login."), document("c", "We repair it.")]
 
 
 def test_the_file_is_its_owners_alone(tmp_path):
@@ -62,41 +63,41 @@ def test_what_is_no_index_is_left_alone(tmp_path):
 
 def test_terms_of_another_edition_are_made_anew(tmp_path, monkeypatch):
     with Fts5Retriever(tmp_path / "index") as index:
-        index.sync([Document("a", "apples"), Document("b", "pears")])
+        index.sync([document("a", "apples"), document("b", "pears")])
     monkeypatch.setattr(term_table, "_MADE_BY", "2/99")
     monkeypatch.setattr(fts5, "terms_of", lambda text: term_table.Terms([f"new{text}"], []))
     monkeypatch.setattr(term_table, "terms_to_find", lambda text: (term_table.Terms([f"new{text}"], []), []))
     with Fts5Retriever(tmp_path / "index") as index:
         assert [passage.source for passage in index.search("apples")] == ["a"]
-        assert index.sync([Document("b", "pears")]) == Changes(unchanged=1, removed=1, passages=1)
+        assert index.sync([document("b", "pears")]) == Changes(unchanged=1, removed=1, passages=1)
         assert index.search("apples") == []
 
 
 def test_a_process_that_is_killed_leaves_the_old_state(tmp_path):
     with Fts5Retriever(tmp_path / "index") as index:
-        index.sync([Document("a", "apples")])
+        index.sync([document("a", "apples")])
     script = f"""
 import os
 from adaptkit.retrieval import Document, Fts5Retriever
 def documents():
-    yield from (Document(str(at), "pears " * 2000) for at in range(100))
+    yield from (Document(source=str(at), text="pears " * 2000) for at in range(100))
     os._exit(9)
 Fts5Retriever({str(tmp_path / "index")!r}).sync(documents())
 """
     assert subprocess.run([sys.executable, "-c", script], env=os.environ, check=False).returncode == 9
     with Fts5Retriever(tmp_path / "index") as index:
         assert [passage.source for passage in index.search("apples pears")] == ["a"]
-        assert index.sync([Document("a", "apples")]) == Changes(unchanged=1, passages=1)
+        assert index.sync([document("a", "apples")]) == Changes(unchanged=1, passages=1)
 
 
 def test_threads_may_share_one(tmp_path):
     failures = []
     with Fts5Retriever(tmp_path / "index") as index:
-        index.sync([Document(str(at), f"apples {at}") for at in range(20)])
+        index.sync([document(str(at), f"apples {at}") for at in range(20)])
 
         def work(at):
             try:
-                index.add([Document(f"more {at}", f"pears {at}")])
+                index.add([document(f"more {at}", f"pears {at}")])
                 assert len(index.search("apples", 20)) == 20
             except Exception as error:  # noqa: BLE001
                 failures.append(error)
@@ -115,7 +116,7 @@ def test_writers_of_one_file_take_turns(tmp_path):
         try:
             with Fts5Retriever(tmp_path / "index") as index:
                 for each in range(5):
-                    index.add([Document(f"{at}/{each}", "apples"), Document("one", f"pears {at}")])
+                    index.add([document(f"{at}/{each}", "apples"), document("one", f"pears {at}")])
         except Exception as error:  # noqa: BLE001
             failures.append(error)
 

@@ -9,8 +9,8 @@ pytest.importorskip("psycopg", reason="the extra 'postgres' is not installed")
 import psycopg
 
 from adaptkit.errors import ConfigError, RetrievalError, UnsupportedError
-from adaptkit.retrieval import Changes, Document, Embedder, Fts5Retriever, PostgresRetriever, postgres
-from tests.retrieval.conftest import LANGUAGES, handbook
+from adaptkit.retrieval import Changes, Embedder, Fts5Retriever, PostgresRetriever, postgres
+from tests.retrieval.conftest import LANGUAGES, document, handbook
 from tests.retrieval.test_fts5 import TEXTS, topics
 
 
@@ -23,8 +23,8 @@ def test_collections_know_nothing_of_one_another(postgres_url):
         PostgresRetriever(postgres_url, collection="one") as one,
         PostgresRetriever(postgres_url, collection="two") as two,
     ):
-        one.sync([Document("a", "apples")])
-        two.sync([Document("a", "pears")])
+        one.sync([document("a", "apples")])
+        two.sync([document("a", "pears")])
         assert (sources(one, "apples pears"), sources(two, "apples")) == (["a"], [])
         assert two.sync([]) == Changes(removed=1)
         assert sources(one, "apples") == ["a"]
@@ -34,10 +34,10 @@ def test_collections_know_nothing_of_one_another(postgres_url):
 
 def test_readers_see_the_old_state_until_a_change_is_whole(postgres_url):
     with PostgresRetriever(postgres_url) as reader, PostgresRetriever(postgres_url) as writer:
-        reader.sync([Document("a", "apples")])
+        reader.sync([document("a", "apples")])
 
         def documents():
-            yield Document("b", "pears")
+            yield document("b", "pears")
             assert sources(reader, "apples pears") == ["a"]
 
         writer.sync(documents())
@@ -50,7 +50,7 @@ def test_writers_of_one_collection_take_turns(postgres_url):
     def work(at):
         try:
             with PostgresRetriever(postgres_url) as index:
-                index.add([*(Document(f"{at}/{each}", "apples") for each in range(5)), Document("one", f"pears {at}")])
+                index.add([*(document(f"{at}/{each}", "apples") for each in range(5)), document("one", f"pears {at}")])
         except Exception as error:  # noqa: BLE001
             failures.append(error)
 
@@ -67,7 +67,7 @@ def test_writers_of_one_collection_take_turns(postgres_url):
 def test_rare_words_count_more_than_common_ones(postgres_url):
     with PostgresRetriever(postgres_url) as index:
         index.sync(
-            [*(Document(str(at), "where is the parcel, where is it") for at in range(30)), Document("x", "an ox")]
+            [*(document(str(at), "where is the parcel, where is it") for at in range(30)), document("x", "an ox")]
         )
         assert sources(index, "where is the ox", 1) == ["x"]
 
@@ -75,7 +75,7 @@ def test_rare_words_count_more_than_common_ones(postgres_url):
 def test_terms_that_touch_too_much_are_left_out_unless_there_are_no_others(postgres_url, monkeypatch):
     monkeypatch.setattr(postgres, "_LOOKED_AT", 5)
     with PostgresRetriever(postgres_url) as index:
-        index.sync([*(Document(str(at), "apples") for at in range(30)), Document("x", "apples pears")])
+        index.sync([*(document(str(at), "apples") for at in range(30)), document("x", "apples pears")])
         assert sources(index, "apples pears", 9) == ["x"]
         assert len(sources(index, "apples", 9)) == 9
 
@@ -91,7 +91,7 @@ def test_it_ranks_much_as_the_index_in_a_file_does(postgres_url):
 
 def test_a_dropped_connection_is_made_again(postgres_url):
     with PostgresRetriever(postgres_url) as index:
-        index.sync([Document("a", "apples")])
+        index.sync([document("a", "apples")])
         for use in (lambda: sources(index, "apples") == ["a"], lambda: index.add([]).passages == 1):
             with psycopg.connect(postgres_url, autocommit=True) as other:
                 other.execute(
@@ -152,7 +152,7 @@ def test_another_embedder_may_give_longer_vectors(pgvector_url):
 
 
 def test_an_index_of_vectors_is_used(pgvector_url):
-    many = [Document(str(at), f"box {at} " + ("login " if at % 3 else "repair ")) for at in range(400)]
+    many = [document(str(at), f"box {at} " + ("login " if at % 3 else "repair ")) for at in range(400)]
     with PostgresRetriever(pgvector_url, collection="many", embedder=Embedder("topics-1", topics)) as index:
         index.sync(many)
         with psycopg.connect(pgvector_url, autocommit=True) as connection:

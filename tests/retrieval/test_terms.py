@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptkit.retrieval import Document, Fts5Retriever
+from adaptkit.retrieval import Fts5Retriever
 from adaptkit.retrieval.terms import characters, terms_of, terms_to_find
+from tests.retrieval.conftest import document
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 #: What FTS5, SQL and tsquery would take for syntax.
@@ -98,7 +99,7 @@ def test_the_form_in_which_a_text_is_encoded_does_not_matter(text):
 @pytest.fixture(scope="module")
 def three():
     index = Fts5Retriever(":memory:")
-    index.sync([Document("a", "parcel words near"), Document("b", "水と火"), Document("c", "nothing of the kind")])
+    index.sync([document("a", "parcel words near"), document("b", "水と火"), document("c", "nothing of the kind")])
     yield index
     index.close()
 

@@ -21,7 +21,7 @@ from adaptkit.backends.lora.estimate import refuse_if_short, trained_parameters
 from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError, NotFoundError, UnsupportedError
 from adaptkit.machine import this_machine
-from adaptkit.types import Event, Message, Reply, Snapshot, Status
+from adaptkit.types import Event, Likelihood, Message, Reply, Snapshot, Speed, Status
 
 if TYPE_CHECKING:
     from adaptkit.backends.local_model import LocalModel
@@ -112,6 +112,18 @@ class LoraAdapter(Adapter[LoraConfig]):
         del plan, uploads
         return 0.0
 
+    def speed(self, plan: Plan[LoraConfig]) -> Speed | None:
+        """How fast earlier runs with these settings went on this machine."""
+        from adaptkit.backends.lora.speed import earlier  # noqa: PLC0415 - where it is used
+
+        return earlier(self._home, plan.config)
+
+    def measure(self, plan: Plan[LoraConfig], data: Dataset) -> Speed:
+        """A short run in a process of its own, as a job would run; only its speed is kept."""
+        from adaptkit.backends.lora.speed import short_run  # noqa: PLC0415 - where it is used
+
+        return short_run(self._home, plan.config, data, offline=self._offline or not self.destinations)
+
     def poll(self, job_id: str) -> Snapshot:
         """How the job stands; ``paused`` with ``interrupted`` when its worker is gone before its end."""
         return Job(self._home, job_id).snapshot()
@@ -174,6 +186,10 @@ class LoraAdapter(Adapter[LoraConfig]):
     def generate(self, model_id: str, conversations: Sequence[Sequence[Message]], options: ChatOptions) -> list[Reply]:
         """Answer many conversations together."""
         return self._model(model_id).generate(conversations, options)
+
+    def likelihood(self, model_id: str, conversations: Sequence[Sequence[Message]]) -> list[Likelihood]:
+        """How likely the model holds the last turn of each conversation."""
+        return self._model(model_id).likelihood(conversations)
 
     def together(self, model_id: str) -> int:
         """As many as fill a batch."""

@@ -9,6 +9,9 @@
 | `serving` | who answers for it |
 | `cost` | what a call will cost |
 | `adapter` | the backend |
+| `searching` | what the worker of a job that asks does |
+| `division`, `trials` | the parts of its data; asking within a budget |
+| `measuring`, `optimizing` | how many examples; better instructions |
 """
 
 from adaptkit.backends.prompt.adapter import PromptAdapter

@@ -23,6 +23,8 @@ data give equal bytes. The examples are rows of the training data: the file is a
 }
 ```
 
+Where the number of examples was measured, ``examples_tried`` has the table, one line for each setting.
+
 What a segment of the kinds ``retrieved …`` holds is found anew for each question, as ``how`` says: passages in
 documents that the file names and recognises but does not hold, examples among rows that it holds.
 """
@@ -42,6 +44,7 @@ from adaptkit.adapter import ChatOptions
 from adaptkit.backends.services.ask import Ask, Cache, in_words
 from adaptkit.data import message_from
 from adaptkit.data.formats.messages import write_message
+from adaptkit.decodable import decodable
 from adaptkit.durable import replace_file
 from adaptkit.errors import ArtifactError, BackendError, DataError, NotFoundError
 from adaptkit.retrieval.chunks import Chunking
@@ -64,6 +67,7 @@ __all__ = [
     "Segment",
     "Settings",
     "Tools",
+    "Tried",
 ]
 
 T = TypeVar("T")
@@ -195,6 +199,19 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data: str
 
 
+class Tried(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What so many examples gave on the rows that were measured on, chosen ``by`` fixed, similarity or, for 0, none."""
+
+    examples: int
+    by: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    rows: int
+
+
+@decodable
 class AdaptedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An adapted model; see the top of this module."""
 
@@ -206,6 +223,7 @@ class AdaptedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     settings: Settings = Settings()
     data: Provenance
     scores: tuple[Measured, ...] = ()
+    examples_tried: tuple[Tried, ...] = ()
     segments: tuple[Segment, ...]
 
     @classmethod

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
+
+import msgspec
 
 from adaptkit.adapter import Abilities, Adapter, ChatOptions, Context, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import find_base, hub_id, local_folder
@@ -21,6 +26,7 @@ from adaptkit.backends.prompt.adapted import (
     Answers,
     Corpus,
     Examples,
+    Found,
     Instructions,
     Provenance,
     Question,
@@ -42,11 +48,12 @@ from adaptkit.backends.services.ask import Ask, Service
 from adaptkit.backends.services.plain import ThisMachine
 from adaptkit.backends.services.vendors import split_model
 from adaptkit.backends.terms import refuse
-from adaptkit.data import DataRules, Dataset
+from adaptkit.data import DataRules, Dataset, Record
 from adaptkit.errors import ArtifactError, DataError, MissingDependencyError, NotFoundError, UnsupportedError
 from adaptkit.http import loopback
 from adaptkit.prices import Prices
 from adaptkit.retrieval import CorpusSize
+from adaptkit.steps import Steps, SystemClock, arun, run
 from adaptkit.types import Event, Message, Reply, Snapshot, Status
 
 __all__ = ["PromptAdapter"]
@@ -70,6 +77,7 @@ class PromptAdapter(Adapter[PromptConfig]):
         super().__init__(config, context)
         self._home = context.home.absolute() / "prompt"
         self._models = self._home / "models"
+        self._settled = config.settled
         self._serving = Serving(config, context, self.backend)
         self._finding = Finding(self._home / "documents", config.documents)
 
@@ -114,21 +122,21 @@ class PromptAdapter(Adapter[PromptConfig]):
         ]
         return replace(plan, request=shape, warnings=tuple(notes))
 
-    def adapted(self, plan: Plan[PromptConfig]) -> AdaptedModel:
-        """The model that a plan makes."""
-        return self._adapt(plan, self._choose(plan), Beside.read(self.config))
+    def adapted(self, plan: Plan[PromptConfig], apart: Iterable[Record] = ()) -> AdaptedModel:
+        """The model that a plan makes; no example asks what a row that is kept apart asks."""
+        return self._adapt(plan, self._choose(plan, apart), Beside.read(self.config))
 
     def upload(self, file: DataFile) -> str:
-        """Nothing to bring where the examples go into the model's file; a search keeps a copy of the data."""
-        return file.sha256 if self.config.optimize is None else keep(self._home, file)
+        """Nothing to bring where the examples go into the model's file; what asks keeps a copy of the data."""
+        return keep(self._home, file) if self.config.asks else file.sha256
 
     def has_upload(self, file_id: str) -> bool:
         """Whether the copy is still there, where there is one."""
-        return self.config.optimize is None or copy_of(self._home, file_id).is_file()
+        return not self.config.asks or copy_of(self._home, file_id).is_file()
 
     def submit(self, plan: Plan[PromptConfig], uploads: Mapping[str, str], tag: str) -> Snapshot:
-        """Write the model's file, or start the worker that searches; the same tag does the same again."""
-        if plan.config.optimize is None:
+        """Write the model's file, or start the worker that asks; the same tag does the same again."""
+        if not plan.config.asks:
             adapted = self.adapted(plan)
             if adapted.search is not None:
                 self._finding.index(adapted.search)
@@ -138,16 +146,16 @@ class PromptAdapter(Adapter[PromptConfig]):
         return self.poll(tag)
 
     def estimate(self, plan: Plan[PromptConfig], uploads: Mapping[str, str]) -> float | None:
-        """What a search may cost at most, where its budget says so in money; nothing without one."""
+        """What measuring and searching may cost at most, where its budget says so in money; nothing without one."""
         del uploads
-        return 0.0 if plan.config.optimize is None else plan.config.optimize.budget.usd
+        return plan.config.budget.usd if plan.config.asks else 0.0
 
     def _searching(self, plan: Plan[PromptConfig], uploads: Mapping[str, str], tag: str) -> Job:
         hosts = self.context.egress.hosts
         spec = Spec(
             id=tag,
             backend=self.backend,
-            program="adaptkit.backends.prompt.optimizing",
+            program="adaptkit.backends.prompt.searching",
             queue="" if self.config.host else "cpu",
             config=plan.config.anchored().model_dump(mode="json"),  # the worker has a folder of its own
             files={purpose: str(copy_of(self._home, name)) for purpose, name in uploads.items()},
@@ -244,14 +252,16 @@ class PromptAdapter(Adapter[PromptConfig]):
         folder = local_folder(self.config.model)
         return None if folder is None else find_base(self.config.model, folder).size("max_position_embeddings") or None
 
-    def _choose(self, plan: Plan[PromptConfig]) -> Chosen:
-        config, data = self.config, {file.purpose: file.data for file in plan.files}
-        likest = config.examples > 0 and config.examples_by == "similarity"  # rows to choose from, then
-        count, rich = (MOST_TO_CHOOSE_FROM, False) if likest else (config.examples, config.vendor is not None)
-        return choose(data["train"], count, config.seed, data.get("validation", ()), rich=rich)
+    def _choose(self, plan: Plan[PromptConfig], apart: Iterable[Record] = ()) -> Chosen:
+        config, data = self._settled, {file.purpose: file.data for file in plan.files}
+        wanted = _number(config)
+        likest = wanted > 0 and config.examples_by == "similarity"  # rows to choose from, then
+        count, rich = (MOST_TO_CHOOSE_FROM, False) if likest else (wanted, config.vendor is not None)
+        held_out = chain(data.get("validation", ()), apart)
+        return choose(data["train"], count, config.seed, held_out, rich=rich)
 
     def _adapt(self, plan: Plan[PromptConfig], chosen: Chosen, beside: Beside) -> AdaptedModel:
-        config = self.config
+        config = self._settled
         if plan.contents != beside.fingerprints:
             raise DataError("a file that the configuration names has changed since the plan was made: plan again")
         instructions = config.instructions or _shared_system(plan, chosen, rich=config.vendor is not None)
@@ -272,7 +282,7 @@ class PromptAdapter(Adapter[PromptConfig]):
                 *([Examples.of(rows)] if rows and fixed else []),
                 *([Corpus(beside.documents)] if beside.documents else []),
                 *([_passages(searched, config.passages)] if searched else []),
-                *([RetrievedExamples.of(config.examples, rows)] if rows and not fixed else []),
+                *([RetrievedExamples.of(_number(config), rows)] if rows and not fixed else []),
                 Question(),
             ),
         )
@@ -289,7 +299,7 @@ class PromptAdapter(Adapter[PromptConfig]):
                 yield f"corpus: {size}. That is documents instead of corpus"
 
     def _notes(self, adapted: AdaptedModel, chosen: Chosen, reads: int | None) -> Iterator[str]:
-        wanted, found = self.config.examples, len(chosen.conversations)
+        wanted, found = _number(self._settled), len(chosen.conversations)
         if found < wanted:
             yield f"examples = {wanted}, but the data has {found} different rows that can be one"
         if chosen.unfit:
@@ -307,26 +317,36 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     # -- models -------------------------------------------------------------------------------------------------
 
+    def version(self, model_id: str) -> str:
+        """A hash of all in the file that makes a difference to answers: its owner may edit it."""
+        adapted = self._serving.model(model_id).adapted
+        said = (adapted.model, adapted.base_url, adapted.wire, adapted.settings, adapted.segments)
+        return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()
+
     def abilities(self, model_id: str) -> Abilities:
         """What a model takes beyond messages: a vendor's models what the vendor says."""
         return self._serving.abilities(self._serving.model(model_id).adapted)
 
     def chat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
         """Answer one conversation: one request, or this machine's work."""
-        service, ask = self.asked(model_id, messages, options)
-        return service.answer(ask)
+        return run(self._answering(model_id, messages, options), SystemClock())
+
+    async def achat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
+        """The same, awaited; what this machine works on itself it does in a thread."""
+        return await arun(self._answering(model_id, messages, options), SystemClock())
 
     def stream(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Iterator[str]:
         """Answer piece by piece."""
-        service, ask = self.asked(model_id, messages, options)
+        service, ask = run(self._asked(model_id, messages, options), SystemClock())
         return service.stream(ask)
 
     def generate(self, model_id: str, conversations: Sequence[Sequence[Message]], options: ChatOptions) -> list[Reply]:
         """Answer many conversations: together on this machine, one by one from a service."""
-        asked = [self.asked(model_id, messages, options) for messages in conversations]
+        clock = SystemClock()
+        asked = [run(self._asked(model_id, messages, options), clock) for messages in conversations]
         if asked and isinstance(asked[0][0], ThisMachine):
             return asked[0][0].answer_all([ask for _, ask in asked])
-        return [service.answer(ask) for service, ask in asked]
+        return [run(service.answer(ask), clock) for service, ask in asked]
 
     def together(self, model_id: str) -> int:
         """As many as fill a batch on this machine, one from a service."""
@@ -335,8 +355,9 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     def count(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> int | None:
         """Tokens of a conversation with everything that stands in front of it, by the service's own counter."""
-        service, ask = self.asked(model_id, messages, options)
-        return service.count(ask)
+        clock = SystemClock()
+        service, ask = run(self._asked(model_id, messages, options), clock)
+        return run(service.count(ask), clock)
 
     def batch(self, model_id: str, asked: str, options: ChatOptions) -> Adapter[Any]:
         """The backend of a batch at the vendor whose model this is."""
@@ -356,12 +377,20 @@ class PromptAdapter(Adapter[PromptConfig]):
 
     def asked(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> tuple[Service, Ask]:
         """Who answers a question, and the question with everything that stands around it."""
-        ready = self._serving.model(model_id)
-        adapted = ready.adapted
-        service = self._serving.service(adapted)  # refuses a stranger's file before anything is looked up for it
-        found = self._finding.found(adapted, ready.key, messages)
+        return run(self._asked(model_id, messages, options), SystemClock())
+
+    def _answering(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Steps[Reply]:
+        service, ask = yield from self._asked(model_id, messages, options)
+        return (yield from service.answer(ask))
+
+    def _asked(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Steps[tuple[Service, Ask]]:
+        # a stranger's file is refused here, before anything is looked up for it
+        ready, service = self._serving.opened(model_id) or (yield partial(self._serving.open, model_id))
+        adapted, found = ready.adapted, Found()
+        if adapted.search is not None or adapted.likeness is not None:
+            found = yield partial(self._finding.found, adapted, ready.key, messages)
         ask = adapted.ask(ready.front, messages, options, found)
-        self._serving.refuse_overflow(service, ask, adapted)
+        yield from self._serving.refuse_overflow(service, ask, adapted)
         return service, ask
 
     def download(self, model_id: str, path: Path) -> Path:
@@ -375,16 +404,35 @@ class PromptAdapter(Adapter[PromptConfig]):
         return path
 
     def delete_model(self, model_id: str) -> None:
-        """Delete a model's file; one that was moved elsewhere is left to its owner."""
+        """Delete a model's file, and the index of its documents with the last model that has it.
+
+        A file that was moved elsewhere is left to its owner.
+        """
         path = Path(model_id)
         if path.parent != self._models or path.suffix != ".json":
             raise UnsupportedError(f"{model_id} was not made by a job under {self._models}; delete it yourself")
+        try:
+            search = AdaptedModel.load(path).search
+        except (NotFoundError, ArtifactError):  # nobody can say what it searched
+            search = None
         path.unlink(missing_ok=True)
+        if search is not None:
+            candidates = self._home.glob("jobs/*/candidates/*.json")  # a job under way needs its own
+            self._finding.forget(search, chain(self._models.glob("*.json"), candidates))
+
+    async def aclose(self) -> None:
+        """Let go of the running event loop's connections."""
+        await self._serving.aclose()
 
     def close(self) -> None:
         """Let go of connections and loaded models."""
         self._serving.close()
         self._finding.close()
+
+
+def _number(settled: PromptConfig) -> int:
+    assert isinstance(settled.examples, int)  # noqa: S101 - that is what settled means
+    return settled.examples
 
 
 def _passages(searched: Searched, k: int) -> RetrievedPassages:

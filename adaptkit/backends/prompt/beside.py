@@ -66,7 +66,7 @@ def _schema(path: Path) -> dict[str, Any]:
 def _documents(paths: Sequence[str]) -> tuple[Document, ...]:
     # a file's name alone: equal content gives equal bytes wherever the folder lies
     found = read_documents(*paths) if paths else ()
-    return tuple(Document(title=each.title or Path(each.id).name, text=each.text) for each in found)
+    return tuple(Document(title=each.title or Path(str(each.source)).name, text=each.text) for each in found)
 
 
 def _content(path: Path) -> bytes:

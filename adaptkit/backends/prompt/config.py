@@ -14,7 +14,7 @@ from adaptkit.backends.services.vendors import VENDORS, Vendor, split_model
 from adaptkit.http import checked_url, loopback
 from adaptkit.metrics import MetricName
 
-__all__ = ["Budget", "Optimize", "PromptConfig"]
+__all__ = ["Budget", "MeasuredExamples", "Optimize", "PromptConfig", "Way"]
 
 #: ``anthropic:…``, but not ``C:\…``.
 _SERVICE = re.compile(r"[a-z][a-z0-9_-]+:", re.IGNORECASE)
@@ -56,6 +56,38 @@ class Optimize(BaseModel):
     minibatch: int = Field(3, ge=1, le=100)
 
 
+#: How examples are chosen.
+Way = Literal["fixed", "similarity"]
+_Count = Annotated[int, Field(ge=0, le=10_000)]
+
+
+class MeasuredExamples(BaseModel):
+    """How many examples, and how chosen, found out by asking, as a job in a process of its own.
+
+    Every number is tried in every way on the same rows, with the data in the same three parts as for `Optimize`:
+    examples come from the first, the second is what is measured on, and the winner is reported on the third.
+
+    Attributes:
+        counts: Numbers of examples to try.
+        ways: Ways of choosing to try; see `PromptConfig.examples_by`.
+        metric: What is to be better; with ``optimize`` its metric holds.
+        budget: What it may use at most; with ``optimize`` its budget holds for both.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    counts: tuple[_Count, ...] = Field((0, 4, 16), min_length=1, max_length=20)
+    ways: tuple[Way, ...] = Field(("fixed", "similarity"), min_length=1)
+    metric: MetricName | None = None
+    budget: Budget | None = None
+
+    @property
+    def settings(self) -> tuple[tuple[int, Way], ...]:
+        """What is tried: the fewest examples first, each number in every way, none at all once."""
+        ways = tuple(dict.fromkeys(self.ways))
+        return tuple((count, way) for count in sorted(set(self.counts)) for way in (ways if count else ways[:1]))
+
+
 class PromptConfig(BackendConfig):
     """Instructions, examples and documents in front of the question.
 
@@ -73,7 +105,7 @@ class PromptConfig(BackendConfig):
         answers: File with a JSON Schema that every answer keeps, unless a call asks for another.
         constrain: Whether the service at ``base_url`` can hold an answer to a schema while writing it
             (``response_format`` with ``json_schema``: vLLM, Ollama and llama.cpp's server can). Vendors do in any case.
-        examples: How many training rows stand in front of the question.
+        examples: How many training rows stand in front of the question; a table where that is to be measured.
         examples_by: ``fixed``: the same for every question, spread over the different answers, which services remember.
             ``similarity``: those that are most like the question, found by their words.
         corpus: Texts that stand in front of every question, whole: files (``.txt``, ``.md``, ``.jsonl`` of ``id``,
@@ -100,8 +132,8 @@ class PromptConfig(BackendConfig):
     instructions: str | None = Field(None, min_length=1)
     answers: LocalPath | None = None
     constrain: bool = False
-    examples: int = Field(4, ge=0, le=10_000)
-    examples_by: Literal["fixed", "similarity"] = "fixed"
+    examples: _Count | MeasuredExamples = 4
+    examples_by: Way = "fixed"
     corpus: tuple[LocalPath, ...] = ()
     documents: tuple[LocalPath, ...] = ()
     passages: int = Field(8, ge=1, le=100)
@@ -121,6 +153,39 @@ class PromptConfig(BackendConfig):
             name: tuple(str(Path(path).absolute()) for path in getattr(self, name)) for name in ("corpus", "documents")
         }
         return self.model_copy(update=here | many)
+
+    @property
+    def measured(self) -> MeasuredExamples | None:
+        """How the examples are measured; ``None`` where their number is given."""
+        return self.examples if isinstance(self.examples, MeasuredExamples) else None
+
+    @property
+    def asks(self) -> bool:
+        """Whether making the model asks one, which is a job."""
+        return self.optimize is not None or self.measured is not None
+
+    @property
+    def metric(self) -> MetricName:
+        """What such a job is to make better."""
+        if self.optimize is not None:
+            return self.optimize.metric
+        return (self.measured and self.measured.metric) or "exact_match"
+
+    @property
+    def budget(self) -> Budget:
+        """What such a job may use."""
+        if self.optimize is not None:
+            return self.optimize.budget
+        return (self.measured and self.measured.budget) or Budget()
+
+    def with_examples(self, count: int, way: Way) -> PromptConfig:
+        """The same with so many examples chosen in that way, and nothing left to find out."""
+        return self.model_copy(update={"examples": count, "examples_by": way, "optimize": None})
+
+    @property
+    def settled(self) -> PromptConfig:
+        """The same where nothing is measured; else with the most examples that are tried."""
+        return self if self.measured is None else self.with_examples(*self.measured.settings[-1])
 
     @property
     def vendor(self) -> Vendor | None:
@@ -152,6 +217,10 @@ class PromptConfig(BackendConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.measured is not None and self.examples_by != "fixed":
+            raise ValueError("examples_by: where examples are measured, the ways to try are examples.ways")
+        if self.measured and self.optimize and (self.measured.metric or self.measured.budget):
+            raise ValueError("examples: with optimize, its metric and budget hold for both: leave them out here")
         host, built_in = self.host, self.model.startswith("builtin:")
         if host is None and self.api_key_env is not None:
             raise ValueError("api_key_env is the key of a service: add its base_url, or leave it out")

@@ -1,4 +1,4 @@
-"""The three parts of the data that a search for instructions works with, and what it needs at least."""
+"""The three parts of the data that measuring examples and searching instructions work with, and what they need."""
 
 from __future__ import annotations
 
@@ -38,23 +38,33 @@ def examples_of(data: Dataset) -> list[Example]:
     """
     turns = [turns for record in data if (turns := conversation_of(record)) is not None]
     if not turns:
-        raise DataError("optimize needs conversations of text in each of its three parts; give more rows")
+        raise DataError("asking needs conversations of text in each of its three parts; give more rows")
     return [Example(each[:-1], each[-1].text) for each in turns]
 
 
 def problems(config: PromptConfig, data: Dataset) -> Iterator[str]:
     """What stands in the way of a search with this budget on this data, one sentence each."""
-    if config.optimize is None:
+    if not config.asks:
         return
-    budget = config.optimize.budget
-    unpriced = sorted(model for model in {config.model, config.reflecting.model} if rate_card(model) is None)
+    budget, field = config.budget, "examples.budget" if config.optimize is None else "optimize.budget"
+    asked = {config.model} if config.optimize is None else {config.model, config.reflecting.model}
+    unpriced = sorted(model for model in asked if rate_card(model) is None)
     if budget.usd is not None and unpriced:
-        yield f"optimize.budget.usd: no price is known of {', '.join(unpriced)}; give calls alone"
+        yield f"{field}.usd: no price is known of {', '.join(unpriced)}; give calls alone"
     validation = None if config.validation is None else Dataset.open(config.validation)
     choose, report = (len(examples_of(part)) for part in parts(data, validation, config.seed)[1:])
-    least = 2 * choose + 2 * report + 2 * config.optimize.minibatch + 1  # a step is tried, two models are reported
+    least = _least(config, choose, report)
     if budget.calls < least:
         yield (
-            f"optimize.budget.calls = {budget.calls}: with {choose} rows to choose by and {report} to report on, "
+            f"{field}.calls = {budget.calls}: with {choose} rows to choose by and {report} to report on, "
             f"nothing is found below {least}; raise it, or use fewer rows"
         )
+
+
+def _least(config: PromptConfig, choose: int, report: int) -> int:
+    """Requests without which nothing is found."""
+    settings = len(config.measured.settings) if config.measured else 0
+    if config.optimize is None:
+        return settings * choose + report
+    # the model as it stands, which the measuring has asked already; a step is tried; two models are reported
+    return max(settings, 1) * choose + choose + 2 * report + 2 * config.optimize.minibatch + 1

@@ -2,7 +2,7 @@
 
 The examples lie in the model's file. The passages lie in an index under ``<home>/prompt/documents``, one for each state
 of the documents, so a model goes on answering from what it was made with. The index of a new state begins as a copy of
-the last one, and only what has changed is indexed.
+the last one, and only what has changed is indexed. An index is deleted with the last model that was made with it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from adaptkit.backends.prompt.adapted import AdaptedModel, Found, Likeness, Search
@@ -77,6 +77,26 @@ class Finding:
                 self._indexes[search.fingerprint] = Fts5Retriever(path)
             return self._indexes[search.fingerprint]
 
+    def forget(self, search: Search, others: Iterable[Path]) -> None:
+        """Delete the index of a model that is gone, unless another file has its fingerprint in it.
+
+        A model that was copied elsewhere has its documents indexed again, as long as they are what they were.
+
+        Args:
+            search: How the model found its passages.
+            others: Files of all other models, which need not be whole.
+        """
+        if any(_names(other, search.fingerprint) for other in others):
+            return
+        with self._opening:
+            index = self._indexes.pop(search.fingerprint, None)
+            if index is not None:
+                index.close()
+            path = self._path(search)
+            for beside in ("-journal", "-wal", "-shm"):
+                path.with_name(f"{path.name}{beside}").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Let go of files and memory."""
         with self._opening:
@@ -125,6 +145,15 @@ class Finding:
                     tuple(map(message_from, turns)) for turns in likeness.conversations
                 )
             return self._examples[key]
+
+
+def _names(file: Path, fingerprint: str) -> bool:
+    try:
+        return fingerprint.encode() in file.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError:  # it may
+        return True
 
 
 def _asked(question: Sequence[Message]) -> str:

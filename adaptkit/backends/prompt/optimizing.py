@@ -1,4 +1,4 @@
-"""Better instructions by search: what the worker of a job with ``optimize`` does.
+"""Better instructions by search.
 
 GEPA proposes (L. A. Agrawal et al., arXiv:2507.19457; the ``gepa`` package): a model reads where the instructions at
 hand failed and writes others. Asking, scoring, counting and stopping are done here.
@@ -13,58 +13,27 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
-from adaptkit.adapter import Context
-from adaptkit.backends.local_jobs import Interrupted, Job, Work
-from adaptkit.backends.prompt.adapted import AdaptedModel, Measured
-from adaptkit.backends.prompt.adapter import PromptAdapter
+from adaptkit.backends.local_jobs import Interrupted, Work
+from adaptkit.backends.prompt.adapted import AdaptedModel
 from adaptkit.backends.prompt.config import PromptConfig
-from adaptkit.backends.prompt.division import Example, examples_of, parts
+from adaptkit.backends.prompt.division import Example
 from adaptkit.backends.prompt.trials import Spent, Trials
-from adaptkit.data import Dataset
 from adaptkit.errors import SpendError
-from adaptkit.http import Egress
 from adaptkit.metrics import Verdict
-from adaptkit.score import Score
 
-__all__ = ["run"]
-
-
-def run(job: Job, work: Work) -> str:
-    """Search until the budget is spent, and write the model; gives the path of its file."""
-    spec = job.spec
-    config = PromptConfig.model_validate(spec.config)
-    context = Context(job.home.parent, Egress(None if spec.hosts is None else frozenset(spec.hosts)))
-    adapter, reflecting = PromptAdapter(config, context), PromptAdapter(config.reflecting, context)
-    trials = Trials(job, work, config, adapter, reflecting)
-    try:
-        data = {purpose: Dataset.open(path, format="openai") for purpose, path in spec.files.items()}
-        reflect, choose, report = parts(data["train"], data.get("validation"), config.seed)
-        seed = adapter.adapted(adapter.prepare(reflect))  # examples are never rows that it is scored on
-        work.enter()
-        found = _Search(trials, seed, config, work).run(examples_of(reflect), examples_of(choose), examples_of(report))
-        rows = sum(1 for _ in data["train"])
-        whole = msgspec.structs.replace(found.data, fingerprint=spec.fingerprint, rows=rows)
-        path = adapter.path_of(job.id)
-        msgspec.structs.replace(found, data=whole).save(path)
-        return str(path)
-    finally:
-        trials.close()
-        adapter.close()
-        reflecting.close()
+__all__ = ["Search"]
 
 
 #: Turns in a row in which every question was asked before; GEPA would go round for ever.
 MOST_IDLE = 20
 
 
-class _Search:
+class Search:
     """One search.
 
     Args:
         trials: Asks and scores.
-        seed: The model as configured.
+        seed: The model as it stands.
         config: The target's.
         work: Whom to tell.
     """
@@ -74,39 +43,18 @@ class _Search:
         self._candidates: list[tuple[float, str]] = []
         self._calls = self._idle = 0
 
-    def run(self, reflect: list[Example], choose: list[Example], report: list[Example]) -> AdaptedModel:
-        """Search, and report the winner beside the seed on what nobody has looked at."""
-        with self._trials.reserving(2 * len(report)):
-            self._propose(reflect, choose)
-        score, instructions = max(self._candidates, key=lambda found: found[0])  # the first of equals
-        winner = self._seed.instructed(instructions)
-        try:
-            before, after = (self._measured(adapted, report) for adapted in (self._seed, winner))
-        except Spent:
-            raise SpendError(
-                "optimize.budget was used up before the winner could be reported; nothing more was asked. Raise it, or "
-                "use fewer rows"
-            ) from None
-        self._trials.tell(
-            f"all right on {len(report)} untouched examples: {before.value:.1%} before, {after.value:.1%} after",
-            before=before.value,
-            after=after.value,
-            chosen_by=score,
-        )
-        return msgspec.structs.replace(winner, scores=(after,))
+    def run(self, reflect: list[Example], choose: list[Example]) -> AdaptedModel:
+        """The best found, until the budget is spent.
 
-    def _measured(self, adapted: AdaptedModel, report: Sequence[Example]) -> Measured:
-        judged = self._trials.judge(adapted, report)
-        right = Score.of(sum(verdict.score == 1.0 for _, verdict in judged), len(judged))
-        assert self._config.optimize is not None  # noqa: S101 - that is what the job is for
-        return Measured(
-            metric=self._config.optimize.metric,
-            value=right.share,
-            low=right.low,
-            high=right.high,
-            rows=right.total,
-            data=adapted.data.fingerprint,
-        )
+        Raises:
+            SpendError: the budget does not last to the first candidate.
+            Interrupted: the worker was asked to end.
+        """
+        self._propose(reflect, choose)
+        if not self._candidates:
+            raise SpendError("optimize.budget was used up before anything was found; raise it, or use fewer rows")
+        _, instructions = max(self._candidates, key=lambda found: found[0])  # the first of equals
+        return self._seed.instructed(instructions)
 
     def _propose(self, reflect: list[Example], choose: list[Example]) -> None:
         from gepa.api import optimize  # noqa: PLC0415 - an extra
@@ -183,7 +131,7 @@ def _trace(example: Example, said: str, verdict: Verdict) -> dict[str, str]:
 
 
 class _Listener:
-    def __init__(self, search: _Search) -> None:
+    def __init__(self, search: Search) -> None:
         self._search = search
 
     def on_valset_evaluated(self, event: Mapping[str, Any]) -> None:

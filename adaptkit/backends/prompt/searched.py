@@ -62,7 +62,7 @@ def named_documents(paths: Sequence[str]) -> Iterator[Document]:
     """
     root = f"{_root(paths).as_posix().rstrip('/')}/"
     for document in read_documents(*map(_absolute, paths)):
-        yield msgspec.structs.replace(document, id=document.id.removeprefix(root))
+        yield msgspec.structs.replace(document, source=str(document.source).removeprefix(root))
 
 
 def _root(paths: Iterable[str]) -> Path:

@@ -17,8 +17,9 @@ from adaptkit.backends.services.ask import Ask, Cache, Service, lower_bound, upp
 from adaptkit.backends.services.plain import ChatWire, ThisMachine
 from adaptkit.backends.services.vendors import Vendor, open_vendor, split_model
 from adaptkit.errors import ConfigError, DataError
-from adaptkit.http import TIMEOUT, client
+from adaptkit.http import TIMEOUT, Clients
 from adaptkit.prices import Prices
+from adaptkit.steps import Steps
 
 __all__ = ["HUB", "Ready", "Serving", "served"]
 
@@ -55,7 +56,7 @@ class Serving:
         self._config, self._context, self._backend = config, context, backend
         self._services: dict[str, Service] = {}
         self._files: dict[str, Ready] = {}
-        self._http: httpx2.Client | None = None
+        self._http = Clients(context.egress, httpx2.Timeout(config.timeout, connect=TIMEOUT.connect))
         self._opening = threading.Lock()
 
     def model(self, path: str) -> Ready:
@@ -64,11 +65,7 @@ class Serving:
         Raises:
             NotFoundError, ArtifactError: as for `AdaptedModel.load`.
         """
-        try:
-            found = Path(path).stat()
-            state = (found.st_mtime_ns, found.st_size, found.st_ino)
-        except (OSError, ValueError):
-            state = (0, 0, 0)  # `load` says what is wrong
+        state = _state(path)
         kept = self._files.get(path)
         if kept is None or kept.state != state:
             adapted = AdaptedModel.load(Path(path))
@@ -108,9 +105,23 @@ class Serving:
         vendor, address, key_env = self._config.vendor, self._config.address, self._config.key_env
         assert vendor is not None and address is not None and key_env is not None  # noqa: S101, PT018 - callers looked
         with self._opening:
-            return open_vendor(vendor, self._client(), address, key_env, self._backend)
+            return open_vendor(vendor, self._http, address, key_env, self._backend)
 
-    def refuse_overflow(self, service: Service, ask: Ask, adapted: AdaptedModel) -> None:
+    def open(self, path: str) -> tuple[Ready, Service]:
+        """An adapted model and who answers for it; raises as `model` and `service` do."""
+        ready = self.model(path)
+        return ready, self.service(ready.adapted)
+
+    def opened(self, path: str) -> tuple[Ready, Service] | None:
+        """The same where both are at hand in memory, as they are from the second question on."""
+        kept = self._files.get(path)
+        if kept is None or kept.state != _state(path):
+            return None
+        self._is_meant(kept.adapted)
+        service = self._services.get(kept.adapted.model)
+        return None if service is None else (kept, service)
+
+    def refuse_overflow(self, service: Service, ask: Ask, adapted: AdaptedModel) -> Steps[None]:
         """Refuse a prompt that is longer than the model reads, where that is known.
 
         The service counts only where half the bytes of the prompt, which hardly a text exceeds, would not fit. Where it
@@ -123,7 +134,7 @@ class Serving:
         card = None if vendor is None else Prices().chat(vendor.name, name)
         if card is None or card.context is None or upper_bound(ask) <= card.context:
             return
-        counted = service.count(ask)
+        counted = yield from service.count(ask)
         tokens = lower_bound(ask) if counted is None else counted
         if tokens > card.context:
             has = "has more than" if counted is None else "has"
@@ -135,28 +146,27 @@ class Serving:
         """Let go of connections and loaded models."""
         with self._opening:
             self._services.clear()
-            if self._http is not None:
-                self._http.close()
-                self._http = None
+            self._http.close()
+
+    async def aclose(self) -> None:
+        """Let go of the connections of the running event loop."""
+        with self._opening:
+            self._services.clear()  # they hold its clients
+        await self._http.aclose()
 
     def _open(self, adapted: AdaptedModel) -> Service:
         vendor, _ = served(adapted)
         if vendor is not None:
             address = adapted.base_url or vendor.base_url
             key_env = self._config.api_key_env or vendor.key_env
-            return open_vendor(vendor, self._client(), address, key_env, self._backend)
+            return open_vendor(vendor, self._http, address, key_env, self._backend)
         if adapted.base_url is not None:
-            endpoint = Endpoint(self._client(), adapted.base_url, self._config.api_key_env, self._backend)
-            return ChatWire(endpoint)
+            http, named = self._http, self._config.api_key_env
+            return ChatWire(Endpoint(http.calling, adapted.base_url, named, self._backend, http.here))
         from adaptkit.backends.local_model import LocalModel  # noqa: PLC0415 - torch only where it is used
 
         # a model's file may name another base than the configuration
         return ThisMachine(LocalModel.load(adapted.model, offline=not self._context.egress.allows(HUB)))
-
-    def _client(self) -> httpx2.Client:
-        if self._http is None:
-            self._http = client(self._context.egress, httpx2.Timeout(self._config.timeout, connect=TIMEOUT.connect))
-        return self._http
 
     def _is_meant(self, adapted: AdaptedModel) -> None:
         """A file from elsewhere must not send this target's key and questions to where it likes."""
@@ -170,6 +180,14 @@ class Serving:
                 f"this model was made for {there}, and the target says {here}: use a target with that base_url"
                 + (f" and a model of {vendor.name}" if vendor else "")
             )
+
+
+def _state(path: str) -> tuple[int, int, int]:
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return (0, 0, 0)  # `load` says what is wrong
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 def _longest(ask: Ask) -> str:

@@ -51,10 +51,9 @@ class Trials:
     def __init__(
         self, job: Job, work: Work, config: PromptConfig, adapter: PromptAdapter, reflecting: PromptAdapter
     ) -> None:
-        assert config.optimize is not None  # noqa: S101 - that is what the job is for
-        self._job, self._work, self._settings = job, work, config.optimize
+        self._job, self._work, self._budget = job, work, config.budget
         self._adapter, self._reflecting = adapter, reflecting
-        self._metric = metric_named(config.optimize.metric)
+        self._metric = metric_named(config.metric)
         self._answers = Answers(job.folder / "answers.db")
         self._clock = SystemClock()
         self._asked: set[bytes] = set()
@@ -109,7 +108,7 @@ class Trials:
     def tell(self, message: str, **figures: Any) -> None:
         """Say how far the search is, unless an earlier worker has said so."""
         if self.calls > self._work.told:
-            total = self._settings.budget.calls
+            total = self._budget.calls
             self._work.tell("metrics", message, step=self.calls, total_steps=total, usd=self._usd, **figures)
 
     def checkpoint(self) -> None:
@@ -149,7 +148,7 @@ class Trials:
         return str(path)
 
     def _afford(self, calls: int) -> None:
-        budget = self._settings.budget
+        budget = self._budget
         wanted = self.calls + calls + self._reserved
         dear = budget.usd is not None and self.calls and self._usd and self._usd / self.calls * wanted > budget.usd
         if wanted > budget.calls or dear:

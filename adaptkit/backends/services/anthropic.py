@@ -11,13 +11,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import httpx2
 import msgspec
 
 from adaptkit.backends.services.ask import Ask, private_texts
 from adaptkit.backends.services.sdk import Keyed, Written, decoded, quietly, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
+from adaptkit.decodable import decodable
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
+from adaptkit.http import Clients
+from adaptkit.steps import Steps
 from adaptkit.types import Citation, Document, ImagePart, Message, Reply, TextPart, ToolCall, Usage
 
 try:
@@ -66,38 +68,47 @@ class _Usage(msgspec.Struct):
     cache_read_input_tokens: int | None = None
 
 
+@decodable
 class _Message(msgspec.Struct):
     content: list[_Block]
     stop_reason: str | None = None
     usage: _Usage = msgspec.field(default_factory=_Usage)
 
 
-def open_service(vendor: Vendor, http: httpx2.Client, base_url: str, key_env: str, backend: str) -> Claude:
+def open_service(vendor: Vendor, http: Clients, base_url: str, key_env: str, backend: str) -> Claude:
     """See `vendors.open_vendor`."""
+    # the address is always given: one from the environment would lead around the egress policy's check of a plan
+    fixed: dict[str, Any] = {"base_url": base_url, "max_retries": 0, "open_telemetry": False}
 
     def make(key: str) -> anthropic.Anthropic:
-        # the address is always given: one from the environment would lead around the egress policy's check of a plan
-        return anthropic.Anthropic(
-            api_key=key, base_url=base_url, http_client=http, max_retries=0, open_telemetry=False
-        )
+        return anthropic.Anthropic(api_key=key, http_client=http.calling, **fixed)
 
-    return Claude(vendor, Keyed(make, key_env, f"the {backend} backend"), backend)
+    def amake(key: str) -> anthropic.AsyncAnthropic:
+        return anthropic.AsyncAnthropic(api_key=key, http_client=http.here(), **fixed)
+
+    return Claude(vendor, Keyed(make, amake, key_env, f"the {backend} backend"), backend)
 
 
 class Claude:
     """See `ask.Service`."""
 
-    def __init__(self, vendor: Vendor, keyed: Keyed[anthropic.Anthropic], backend: str) -> None:
+    def __init__(
+        self, vendor: Vendor, keyed: Keyed[anthropic.Anthropic, anthropic.AsyncAnthropic], backend: str
+    ) -> None:
         self._vendor, self.keyed, self.backend = vendor, keyed, backend
         self._examples = Written(_examples)
 
-    def answer(self, ask: Ask) -> Reply:
+    def answer(self, ask: Ask) -> Steps[Reply]:
         """See `Service.answer`."""
-        client, request = self.keyed.client(), self.request(ask)
+        request, private = self.request(ask), private_texts(ask)
         if request["max_tokens"] > _UNSTREAMED:
-            return self._assembled(client, request, private_texts(ask))
-        with translated(self.backend, private_texts(ask)), quietly(_LOGGER):
-            response = client.messages.with_raw_response.create(**request).http_response
+            return (yield from self._assembled(request, private))
+
+        def create(client: anthropic.Anthropic | anthropic.AsyncAnthropic) -> object:
+            return client.messages.with_raw_response.create(**request)
+
+        with translated(self.backend, private), quietly(_LOGGER):
+            response = (yield self.keyed.request(create, create)).http_response
         return _reply(decoded(response, _Message, self.backend), msgspec.json.decode(response.content))
 
     def stream(self, ask: Ask) -> Iterator[str]:
@@ -115,12 +126,17 @@ class Claude:
         if not ended:
             raise self._broken_off()
 
-    def count(self, ask: Ask) -> int | None:
+    def count(self, ask: Ask) -> Steps[int | None]:
         """See `Service.count`."""
         counted = ("model", "messages", "system", "tools", "output_config")
         request = {name: value for name, value in self.request(ask).items() if name in counted}
+
+        def count(client: anthropic.Anthropic | anthropic.AsyncAnthropic) -> object:
+            return client.messages.count_tokens(**request)
+
         with translated(self.backend, private_texts(ask)), quietly(_LOGGER):
-            return self.keyed.client().messages.count_tokens(**request).input_tokens
+            counted_tokens = yield self.keyed.request(count, count)
+        return int(counted_tokens.input_tokens)
 
     def read(self, raw: Mapping[str, Any]) -> Reply:
         """The reply that a message is."""
@@ -129,14 +145,19 @@ class Claude:
         except msgspec.ValidationError as error:
             raise ServiceError(f"Claude's message cannot be read: {error}", backend=self.backend) from None
 
-    def _assembled(self, client: anthropic.Anthropic, request: Mapping[str, Any], private: Sequence[str]) -> Reply:
+    def _assembled(self, request: Mapping[str, Any], private: Sequence[str]) -> Steps[Reply]:
         """A long answer, streamed on its way and whole in the end."""
-        with translated(self.backend, private):
-            with quietly(_LOGGER):
-                manager = client.messages.stream(**request)
-                stream = manager.__enter__()
-            with stream:
-                whole = stream.get_final_message().to_dict(mode="json")
+
+        def assemble(client: anthropic.Anthropic) -> anthropic.types.ParsedMessage[None]:
+            with client.messages.stream(**request) as stream:
+                return stream.get_final_message()
+
+        async def aassemble(client: anthropic.AsyncAnthropic) -> anthropic.types.ParsedMessage[None]:
+            async with client.messages.stream(**request) as stream:
+                return await stream.get_final_message()
+
+        with translated(self.backend, private), quietly(_LOGGER):
+            whole = (yield self.keyed.request(assemble, aassemble)).to_dict(mode="json")
         message = msgspec.convert(whole, _Message)
         if message.stop_reason is None:
             raise self._broken_off()

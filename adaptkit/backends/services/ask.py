@@ -10,6 +10,7 @@ import msgspec
 
 from adaptkit.adapter import ChatOptions
 from adaptkit.documents import with_documents
+from adaptkit.steps import Steps
 from adaptkit.types import Document, Message, Reply
 
 __all__ = ["Ask", "Cache", "Service", "in_words", "lower_bound", "private_texts", "upper_bound"]
@@ -54,9 +55,9 @@ class Ask:
 
 
 class Service(Protocol):
-    """Somebody who answers."""
+    """Somebody who answers. Answering and counting are steps, for threads and event loops alike."""
 
-    def answer(self, ask: Ask) -> Reply:
+    def answer(self, ask: Ask) -> Steps[Reply]:
         """Answer: one request.
 
         Raises:
@@ -70,7 +71,7 @@ class Service(Protocol):
         """Pieces of the answer as they come; closing the iterator ends the request."""
         ...
 
-    def count(self, ask: Ask) -> int | None:
+    def count(self, ask: Ask) -> Steps[int | None]:
         """Tokens of the prompt by the service's own counter, ``None`` where it has none: one request, free."""
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,10 @@ from adaptkit.backends.services.ask import Ask, in_words, private_texts
 from adaptkit.backends.services.sdk import Keyed, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
 from adaptkit.data.formats.messages import write_message
+from adaptkit.decodable import decodable
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
+from adaptkit.http import Clients
+from adaptkit.steps import Request, Steps
 from adaptkit.types import AudioPart, Message, Reply, Usage
 
 try:
@@ -69,36 +73,49 @@ class _Usage(msgspec.Struct):
     prompt_tokens_details: _Details | None = None
 
 
+@decodable
 class _Completion(msgspec.Struct):
     choices: list[_Choice]
     usage: _Usage = msgspec.field(default_factory=_Usage)
 
 
-def open_service(vendor: Vendor, http: httpx2.Client, base_url: str, key_env: str, backend: str) -> Ministry:
+def open_service(vendor: Vendor, http: Clients, base_url: str, key_env: str, backend: str) -> Ministry:
     """See `vendors.open_vendor`."""
 
-    def make(key: str) -> Mistral:
+    def make(key: str, here: httpx2.AsyncClient | None = None) -> Mistral:
         # the SDK has a time-out of its own, one for every phase
         wait = None if http.timeout.read is None else int(http.timeout.read * 1000)
-        client = Mistral(api_key=key, server_url=base_url, client=http, retry_config=None, timeout_ms=wait)
+        client = Mistral(
+            api_key=key,
+            server_url=base_url,
+            client=http.calling,
+            async_client=here,
+            retry_config=None,
+            timeout_ms=wait,
+        )
         # traces would carry prompts to wherever the environment says
         client.sdk_configuration.__dict__["telemetry"] = False
         return client
 
-    return Ministry(vendor, Keyed(make, key_env, f"the {backend} backend"), backend)
+    keyed = Keyed(make, lambda key: make(key, http.here()), key_env, f"the {backend} backend")
+    return Ministry(vendor, keyed, backend)
 
 
 class Ministry:
     """See `ask.Service`."""
 
-    def __init__(self, vendor: Vendor, keyed: Keyed[Mistral], backend: str) -> None:
+    def __init__(self, vendor: Vendor, keyed: Keyed[Mistral, Mistral], backend: str) -> None:
         self._vendor, self.keyed, self.backend = vendor, keyed, backend
 
-    def answer(self, ask: Ask) -> Reply:
+    def answer(self, ask: Ask) -> Steps[Reply]:
         """See `Service.answer`."""
-        client, request = self.keyed.client(), self.request(ask)
+        request = self.request(ask)
         with translated(self.backend, private_texts(ask)):
-            raw = client.chat.complete(**request).model_dump(mode="json", by_alias=True)
+            asked = self.keyed.request(
+                lambda client: client.chat.complete(**request), lambda client: client.chat.complete_async(**request)
+            )
+            answered = yield asked if _on_asyncio() else Request(asked.ask)
+            raw = answered.model_dump(mode="json", by_alias=True)
         return self.read(raw)
 
     def read(self, raw: Mapping[str, Any]) -> Reply:
@@ -129,9 +146,10 @@ class Ministry:
         if not ended:
             raise ServiceError("Mistral's stream broke off before the answer's end", backend=self.backend)
 
-    def count(self, ask: Ask) -> int | None:
+    def count(self, ask: Ask) -> Steps[int | None]:
         """Mistral has no counter."""
         del ask
+        yield from ()
         return None
 
     def request(self, ask: Ask) -> dict[str, Any]:
@@ -168,6 +186,15 @@ class Ministry:
             ),
             raw=raw,
         )
+
+
+def _on_asyncio() -> bool:
+    """Whether the SDK can be awaited here: it knows no other event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _message(turn: Message) -> dict[str, Any]:

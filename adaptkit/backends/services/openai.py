@@ -17,20 +17,27 @@ from adaptkit.backends.chat_endpoint import tool_call
 from adaptkit.backends.services.ask import Ask, private_texts
 from adaptkit.backends.services.sdk import Keyed, Written, decoded, quietly, translated
 from adaptkit.backends.services.vendors import Vendor, refuse_options
+from adaptkit.decodable import decodable
 from adaptkit.documents import with_documents
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
-from adaptkit.http import service_words
+from adaptkit.http import Clients, service_words
 from adaptkit.prices import Prices
+from adaptkit.steps import Request, Steps
 from adaptkit.types import ImagePart, Message, Reply, TextPart, ToolCall, Usage
 
 try:
     import openai
+    from openai.types.responses import Response, ResponseStreamEvent
 except ImportError as error:
     raise MissingDependencyError("asking OpenAI's models", "openai", "openai") from error
 
 __all__ = ["Gpt", "open_service"]
 
 _LOGGER = "openai._base_client"
+#: Sent by the SDK's `post` and not by its `create`, which fits every part of a prompt to its types before it sends the
+#: same: 0.4 ms of this process for one question, 35 ms with 64 examples in front of it (openai 3.57).
+_RESPONSES = "/responses"
+_OPTIONS: openai.RequestOptions = {"security": {"bearer_auth": True}}
 _ENDS = ("response.completed", "response.incomplete")
 _FINISH = {"max_output_tokens": "length"}
 
@@ -62,10 +69,15 @@ class _Usage(msgspec.Struct):
     input_tokens_details: _InputDetails | None = None
 
 
+class _Counted(msgspec.Struct):
+    input_tokens: int
+
+
 class _Why(msgspec.Struct):
     reason: str | None = None
 
 
+@decodable
 class _Response(msgspec.Struct):
     output: list[_Item]
     status: str | None = None
@@ -74,28 +86,30 @@ class _Response(msgspec.Struct):
     usage: _Usage | None = None
 
 
-def open_service(vendor: Vendor, http: httpx2.Client, base_url: str, key_env: str, backend: str) -> Gpt:
+def open_service(vendor: Vendor, http: Clients, base_url: str, key_env: str, backend: str) -> Gpt:
     """See `vendors.open_vendor`."""
 
     def make(key: str) -> openai.OpenAI:
-        return openai.OpenAI(api_key=key, base_url=base_url, http_client=http, max_retries=0)
+        return openai.OpenAI(api_key=key, base_url=base_url, http_client=http.calling, max_retries=0)
 
-    return Gpt(vendor, Keyed(make, key_env, f"the {backend} backend"), backend)
+    def amake(key: str) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(api_key=key, base_url=base_url, http_client=http.here(), max_retries=0)
+
+    return Gpt(vendor, Keyed(make, amake, key_env, f"the {backend} backend"), backend)
 
 
 class Gpt:
     """See `ask.Service`."""
 
-    def __init__(self, vendor: Vendor, keyed: Keyed[openai.OpenAI], backend: str) -> None:
+    def __init__(self, vendor: Vendor, keyed: Keyed[openai.OpenAI, openai.AsyncOpenAI], backend: str) -> None:
         self._vendor, self.keyed, self.backend = vendor, keyed, backend
         self._examples = Written(_examples)
 
-    def answer(self, ask: Ask) -> Reply:
+    def answer(self, ask: Ask) -> Steps[Reply]:
         """See `Service.answer`."""
-        client, request = self.keyed.client(), self.request(ask)
-        private = private_texts(ask)
+        request, private = self.request(ask), private_texts(ask)
         with translated(self.backend, private), quietly(_LOGGER):
-            answered = client.responses.with_raw_response.create(**request).http_response
+            answered = yield self._post(_RESPONSES, request)
         response = decoded(answered, _Response, self.backend)
         if response.status == "failed" or response.error is not None:
             raise self._failed(response.error, private)
@@ -108,7 +122,14 @@ class Gpt:
         ended = False
         with translated(self.backend, private):
             with quietly(_LOGGER):
-                events = client.responses.create(**request, stream=True)
+                events = client.post(
+                    _RESPONSES,
+                    body={**request, "stream": True},
+                    cast_to=Response,
+                    options=_OPTIONS,
+                    stream=True,
+                    stream_cls=openai.Stream[ResponseStreamEvent],
+                )
             with events:
                 for event in events:
                     if event.type in ("response.output_text.delta", "response.refusal.delta"):
@@ -122,12 +143,13 @@ class Gpt:
         if not ended:
             raise ServiceError("OpenAI's stream broke off before the answer's end", backend=self.backend)
 
-    def count(self, ask: Ask) -> int | None:
+    def count(self, ask: Ask) -> Steps[int | None]:
         """See `Service.count`."""
         counted = ("model", "input", "tools", "text")
         request = {name: value for name, value in self.request(ask).items() if name in counted}
         with translated(self.backend, private_texts(ask)), quietly(_LOGGER):
-            return self.keyed.client().responses.input_tokens.count(**request).input_tokens
+            answered = yield self._post(f"{_RESPONSES}/input_tokens", request)
+        return decoded(answered, _Counted, self.backend).input_tokens
 
     def read(self, raw: Mapping[str, Any]) -> Reply:
         """The reply that a response is."""
@@ -138,6 +160,12 @@ class Gpt:
         if response.status == "failed" or response.error is not None:
             raise ServiceError("OpenAI failed in the middle of its answer", backend=self.backend)
         return self._reply(response, raw)
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Request:
+        def post(client: openai.OpenAI | openai.AsyncOpenAI) -> object:
+            return client.post(path, body=body, cast_to=httpx2.Response, options=_OPTIONS)
+
+        return self.keyed.request(post, post)
 
     def _failed(self, error: object, private: list[str]) -> ServiceError:
         _, words = service_words({"error": error}, private)

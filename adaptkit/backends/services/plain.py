@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from adaptkit.backends.chat_endpoint import Endpoint
 from adaptkit.backends.services.ask import Ask, in_words
+from adaptkit.steps import Request, Steps
 from adaptkit.types import Reply
 
 if TYPE_CHECKING:
@@ -21,17 +23,18 @@ class ChatWire:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
 
-    def answer(self, ask: Ask) -> Reply:
+    def answer(self, ask: Ask) -> Steps[Reply]:
         """See `Service.answer`."""
-        return self._endpoint.chat(ask.model, in_words(ask), ask.options)
+        return self._endpoint.answer(ask.model, in_words(ask), ask.options)
 
     def stream(self, ask: Ask) -> Iterator[str]:
         """See `Service.stream`."""
         return self._endpoint.stream(ask.model, in_words(ask), ask.options)
 
-    def count(self, ask: Ask) -> int | None:
+    def count(self, ask: Ask) -> Steps[int | None]:
         """Nobody counts."""
         del ask
+        yield from ()
         return None
 
 
@@ -41,9 +44,10 @@ class ThisMachine:
     def __init__(self, model: LocalModel) -> None:
         self._model = model
 
-    def answer(self, ask: Ask) -> Reply:
+    def answer(self, ask: Ask) -> Steps[Reply]:
         """See `Service.answer`."""
-        return self._model.chat(in_words(ask), ask.options)
+        reply: Reply = yield Request(partial(self._model.chat, in_words(ask), ask.options))
+        return reply
 
     def answer_all(self, asks: Sequence[Ask]) -> list[Reply]:
         """Answers in the order of the questions, which share their options."""
@@ -53,6 +57,7 @@ class ThisMachine:
         """See `Service.stream`."""
         return self._model.stream(in_words(ask), ask.options)
 
-    def count(self, ask: Ask) -> int | None:
+    def count(self, ask: Ask) -> Steps[int | None]:
         """See `Service.count`."""
-        return self._model.count_tokens(in_words(ask))
+        tokens: int = yield partial(self._model.count_tokens, in_words(ask))
+        return tokens

@@ -11,17 +11,19 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import httpx2
 import msgspec
 
 from adaptkit.errors import AdaptkitError, BackendError, ServiceError
-from adaptkit.http import key_from, raise_for, service_words, translating
+from adaptkit.http import PerLoop, key_from, raise_for, service_words, translating
+from adaptkit.steps import Request
 from adaptkit.types import Message
 
 __all__ = ["Keyed", "Written", "decoded", "quietly", "translated"]
 
+A = TypeVar("A")
 C = TypeVar("C")
 T = TypeVar("T")
 
@@ -29,19 +31,19 @@ _PACKAGES = ("anthropic", "json", "mistralai", "openai", "pydantic", "pydantic_c
 _sending: ContextVar[bool] = ContextVar("adaptkit_sending", default=False)
 
 
-class Keyed(Generic[C]):
-    """An SDK's client, made when it is first needed and anew when the key changes.
+class Keyed(Generic[C, A]):
+    """An SDK's clients, made when they are first needed and anew when the key changes.
 
     Args:
-        make: From a key to a client.
+        make: From a key to a client for calls that block.
+        amake: From a key to a client for the running event loop.
         key_env: Name of the environment variable with the key; read at each request.
         who: Who needs it, for the message.
     """
 
-    def __init__(self, make: Callable[[str], C], key_env: str, who: str) -> None:
-        self._make, self._key_env, self._who = make, key_env, who
-        self._made: tuple[str, C] | None = None
-        self._lock = threading.Lock()
+    def __init__(self, make: Callable[[str], C], amake: Callable[[str], A], key_env: str, who: str) -> None:
+        self._key_env, self._who = key_env, who
+        self._calling, self._here = _Made(make), PerLoop(lambda: _Made(amake))
 
     def client(self) -> C:
         """The client for the key of now.
@@ -49,7 +51,19 @@ class Keyed(Generic[C]):
         Raises:
             ConfigError: the key is not in the environment.
         """
-        key = key_from(self._key_env, self._who)
+        return self._calling.of(key_from(self._key_env, self._who))
+
+    def request(self, ask: Callable[[C], Any], aask: Callable[[A], Any]) -> Request:
+        """A request in either colour, with the client for the key of then; raises as `client` does."""
+        return Request(lambda: ask(self.client()), lambda: aask(self._here().of(key_from(self._key_env, self._who))))
+
+
+class _Made(Generic[T]):
+    def __init__(self, make: Callable[[str], T]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._made: tuple[str, T] | None = None
+
+    def of(self, key: str) -> T:
         with self._lock:
             if self._made is None or self._made[0] != key:
                 self._made = key, self._make(key)

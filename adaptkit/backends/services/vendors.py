@@ -6,11 +6,10 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import httpx2
-
 from adaptkit.adapter import Abilities
 from adaptkit.backends.services.ask import Service
 from adaptkit.errors import UnsupportedError
+from adaptkit.http import Clients
 
 __all__ = ["VENDORS", "Vendor", "open_vendor", "split_model"]
 
@@ -92,12 +91,12 @@ def split_model(model: str) -> tuple[Vendor | None, str]:
     return (None, model) if vendor is None else (vendor, name)
 
 
-def open_vendor(vendor: Vendor, http: httpx2.Client, base_url: str, key_env: str, backend: str) -> Service:
+def open_vendor(vendor: Vendor, http: Clients, base_url: str, key_env: str, backend: str) -> Service:
     """The vendor's service; loads the SDK.
 
     Args:
         vendor: Whose.
-        http: The client to send with, from `adaptkit.http`.
+        http: The clients to send with.
         base_url: Where to send to.
         key_env: Name of the environment variable with the key; read at each request.
         backend: Name of the backend, for errors.

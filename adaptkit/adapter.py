@@ -87,9 +87,11 @@ class BackendConfig(BaseModel):
 
     Attributes:
         instead: What to say, in a sentence, of a field that other backends have and this one cannot.
+        made_by: What makes such a configuration, where no target can: for the message.
     """
 
     instead: ClassVar[Mapping[str, str]] = {}
+    made_by: ClassVar[str | None] = None
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, protected_namespaces=())
 

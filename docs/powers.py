@@ -13,8 +13,8 @@ __all__ = ["MARK", "matrix"]
 
 #: Stands in the page where the table goes.
 MARK = "<!-- the powers of the backends: docs/powers.py -->"
-#: A kit for tests is no way to fit a model, nor are questions.
-_NOT_LISTED = {"batch", "scripted"}
+#: A kit for tests is no way to fit a model.
+_NOT_LISTED = {"scripted"}
 _LOST = {
     "exactly_once": "sent again safely",
     "reconcilable": "found by its tag",

@@ -21,14 +21,17 @@ from adaptkit import (
     AsyncClient,
     BackendError,
     Client,
+    ConfigError,
     Dataset,
     Job,
     JobFailed,
     Model,
     Status,
     SubmissionUncertain,
+    UnknownBackendError,
     UnsupportedError,
 )
+from adaptkit import config as configuration
 from adaptkit.backends.services import batches as api
 from adaptkit.prices import Prices
 from adaptkit.testing import FakeClock
@@ -370,6 +373,24 @@ def test_others_are_told_of_map(tmp_path: Path, setting: Setting) -> None:
         model = client.submit("t", Dataset.of(rows())).result()
         with pytest.raises(UnsupportedError, match=r"client\.map"):
             model.batch(QUESTIONS)
+
+
+def test_it_is_no_target(tmp_path: Path, setting: Setting) -> None:
+    (tmp_path / "adaptkit.toml").write_text('[targets.t]\nbackend = "batch"\nmodel = "x"\n')
+    with pytest.raises(ConfigError, match=r"\[targets\.t\] backend: 'batch' is no target; model\.batch\(questions\)"):
+        Client(tmp_path / "adaptkit.toml")
+    with pytest.raises(UnknownBackendError) as unknown:
+        Client(targets={"t": {"backend": "batches"}})
+    assert "'batch'" not in str(unknown.value)
+    assert " batch," not in str(unknown.value)
+    assert "batch" not in configuration.schema()["$defs"]
+    listed = subprocess.run([sys.executable, "-m", "adaptkit", "backends"], check=True, capture_output=True, text=True)
+    assert "prompt" in listed.stdout
+    assert "batch" not in listed.stdout
+    with setting.client() as client:
+        ref = ask(setting, client).ref
+        with pytest.raises(ConfigError, match=r"model\.batch"):
+            client.attach(f'{{"backend":"batch","id":"unknown-{ref.id}"}}')
 
 
 def test_half_the_price() -> None:

@@ -40,6 +40,8 @@ class BatchConfig(BackendConfig):
         asked: SHA-256 of what is asked, and the name of the ledger.
     """
 
+    made_by: ClassVar[str | None] = "model.batch(questions)"
+
     backend: Literal["batch"] = "batch"
     model: str
     prompt: PromptConfig

@@ -508,13 +508,15 @@ class SupportsGenerate(Protocol):
 class SupportsBatch(Protocol):
     """Models answer many questions later and cheaper, as a job."""
 
-    def batch(self, model_id: str, asked: str, options: ChatOptions) -> Adapter[Any]:
+    def batch(self, model_id: str, asked: str, options: ChatOptions, numbers: Sequence[int]) -> Adapter[Any]:
         """The backend of one batch: what it is given as data are questions.
 
         Args:
             model_id: Who is asked.
             asked: SHA-256 of everything that is asked, which makes the batch what it is.
             options: How to answer; they are not part of the configuration, for they may hold documents.
+            numbers: The number of each question that is sent, under which its answer comes; none where everything was
+                answered before, and such a batch has ended when it begins.
 
         Raises:
             UnsupportedError: this model takes no batches.

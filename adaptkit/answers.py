@@ -83,6 +83,14 @@ class Answers:
         """Keep an answer, a `Kept` with its times, in place of an earlier one."""
         self._run("INSERT OR REPLACE INTO answer (key, reply) VALUES (?, ?)", key, _encode(reply))
 
+    def fetched(self, batch: str) -> bool:
+        """Whether the answers of a batch have been put here."""
+        return bool(self._run("SELECT name FROM batch WHERE name = ?", batch))
+
+    def note_fetched(self, batch: str) -> None:
+        """Remember that they have."""
+        self._run("INSERT OR REPLACE INTO batch (name) VALUES (?)", batch)
+
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:
@@ -90,7 +98,7 @@ class Answers:
                 self._open.close()
                 self._open = None
 
-    def _run(self, statement: str, *parameters: bytes) -> list[tuple[bytes]]:
+    def _run(self, statement: str, *parameters: bytes | str) -> list[tuple[bytes]]:
         with self._lock:
             try:
                 return self._connection().execute(statement, parameters).fetchall()
@@ -110,5 +118,6 @@ class Answers:
             opened.execute(
                 "CREATE TABLE IF NOT EXISTS answer (key BLOB PRIMARY KEY, reply BLOB NOT NULL) WITHOUT ROWID"
             )
+            opened.execute("CREATE TABLE IF NOT EXISTS batch (name TEXT PRIMARY KEY) WITHOUT ROWID")
             self._open = opened
         return self._open

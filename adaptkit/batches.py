@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,14 +110,23 @@ def submit(
         order.append(numbers.setdefault(key, len(numbers)))
     schema = None if asking.form is None else dict(asking.form.schema)
     ledger = Ledger(keys=tuple(key.hex() for key in numbers), order=tuple(order), schema=schema)
-    batch = adapter.batch(model.id, ledger.name, asking.options)
-    yield partial(ledger.save, batch.context.home)
+    home = adapter.context.home
+    new: list[int] = list(range(len(different))) if fresh else (yield partial(_new, ledger, home))
+    batch = adapter.batch(model.id, ledger.name, asking.options, new)
+    yield partial(ledger.save, home)
 
     def state_of(run: Run) -> JobState:
         return JobState.of(run, lambda: batch, journal, clock, Pulse(None))
 
+    if not new:
+        whole = adapter.batch(model.id, ledger.name, asking.options, range(len(different)))
+        earlier: Run | None = yield partial(_succeeded, journal, whole)
+        if earlier is not None:
+            batch, state = whole, state_of(earlier)
+            state.reused = True
+            return state
     submission = Submission(model.ref.target or "", batch, journal, clock, state_of)
-    data = Dataset.of([ChatRecord(messages=turns) for turns in different])
+    data = Dataset.of([ChatRecord(messages=different[number]) for number in new])
     return (yield from submission.steps(data, fresh=fresh))
 
 
@@ -139,29 +149,31 @@ def answers(state: JobState) -> Iterator[Answer]:
     keys = [bytes.fromhex(key) for key in ledger.keys]
     kept = Answers(home / "answers.db")
     try:
-        is_new = any(kept.get(key) is None for key in keys)
         errors: dict[int, AdaptkitError] = {}
-        if is_new:
-            errors = steps.run(attempt(partial(_fetch, state, source, ledger, kept), READ), state.clock)
+        came: set[int] = set()
+        if not kept.fetched(state.ref.id) or any(kept.get(key) is None for key in keys):
+            came, errors = steps.run(attempt(partial(_fetch, state, source, ledger, kept), READ), state.clock)
         for number, place in enumerate(ledger.order):
             reply = None if place in errors else kept.get(keys[place])
             error = errors.get(place) if reply is None else None
             if reply is None and error is None:
-                error = BackendError("the vendor has no result for this question", backend=state.ref.backend)
-            yield Answer(number, reply, error, reused=not is_new)
+                error = BackendError("there is no answer to this question", backend=state.ref.backend)
+            yield Answer(number, reply, error, reused=reply is not None and place not in came)
     finally:
         kept.close()
 
 
-def _fetch(state: JobState, source: SupportsAnswers, ledger: Ledger, kept: Answers) -> dict[int, AdaptkitError]:
-    """Keep every answer that there is, and give the errors of the others."""
+def _fetch(
+    state: JobState, source: SupportsAnswers, ledger: Ledger, kept: Answers
+) -> tuple[set[int], dict[int, AdaptkitError]]:
+    """Keep every answer that there is; gives of which questions something came, and the errors among it."""
     form = None if ledger.schema is None else form_of(ledger.schema)
     errors: dict[int, AdaptkitError] = {}
-    heard = 0
+    heard: set[int] = set()
     for place, outcome in source.answers(state.ref.id):
         if not 0 <= place < len(ledger.keys):
             continue
-        heard += 1
+        heard.add(place)
         if not isinstance(outcome, Reply):
             errors[place] = outcome
             continue
@@ -172,7 +184,21 @@ def _fetch(state: JobState, source: SupportsAnswers, ledger: Ledger, kept: Answe
             errors[place] = AnswerError(f"the answer does not keep the schema: {misfit}", reply=outcome)
     if not heard and state.snapshot.status is Status.FAILED:
         raise lifecycle.ended(state)
-    return errors
+    kept.note_fetched(state.ref.id)
+    return heard, errors
+
+
+def _succeeded(journal: Journal, batch: Adapter[Any]) -> Run | None:
+    """The batch, if it was sent and has come to its end."""
+    config = batch.config.model_dump_json()
+    runs = (run for run in journal.runs() if run.backend == batch.backend and run.config == config)
+    return next((run for run in runs if run.status is Status.SUCCEEDED), None)
+
+
+def _new(ledger: Ledger, home: Path) -> list[int]:
+    """Numbers of the questions that nobody has answered yet."""
+    with closing(Answers(home / "answers.db")) as kept:
+        return [number for number, key in enumerate(ledger.keys) if kept.get(bytes.fromhex(key)) is None]
 
 
 def _asked(questions: Iterable[Record | Conversation]) -> list[tuple[Message, ...]]:

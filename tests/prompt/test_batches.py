@@ -150,6 +150,77 @@ def test_the_same_questions_are_one_batch_and_another_process_finds_it(setting: 
         assert len(list(found.answers())) == len(QUESTIONS)
 
 
+def test_what_was_answered_before_is_not_sent(setting: Setting) -> None:
+    with setting.client() as client:
+        model = setting.model(client)
+        assert all(answer.reply for answer in client.map(model, QUESTIONS[:1]))
+        job = model.batch(QUESTIONS)
+        assert len(setting.held[0].requests) == 2
+        assert "canary-box-51" not in json.dumps(setting.held[0].requests)
+        setting.service.batches.end(errored=[2])
+        with pytest.warns(match="of 2 questions 1 were answered"):
+            answers = list(job.answers())
+        assert [answer.reply.text if answer.reply else None for answer in answers] == [
+            *(text.upper() for text in QUESTIONS[:3]),
+            None,
+        ]
+        assert [answer.reused for answer in answers] == [True, False, True, False]
+
+
+def test_with_every_answer_there_the_batch_has_ended_when_it_begins(setting: Setting) -> None:
+    with setting.client() as client:
+        model = setting.model(client)
+        list(client.map(model, QUESTIONS))
+        before = len(setting.service.wire.asked)
+        job = model.batch(QUESTIONS)
+        assert job.status is Status.SUCCEEDED
+        assert [answer.reply.text for answer in job.answers() if answer.reply] == [text.upper() for text in QUESTIONS]
+        assert all(answer.reused for answer in job.answers())
+        assert (model.batch(QUESTIONS).id, model.batch(QUESTIONS).reused) == (job.id, True)
+        assert list(job.events())
+        assert client.attach(str(job.ref)).wait() is Status.SUCCEEDED
+        assert len(setting.service.wire.asked) == before
+        (setting.home / "answers.db").unlink()
+    with setting.client() as client:  # what is not there any more is asked
+        assert setting.model(client).batch(QUESTIONS).id != job.id
+        assert len(setting.held[0].requests) == 3
+
+
+def test_a_batch_that_was_fetched_is_found_again(setting: Setting) -> None:
+    with setting.client() as client:
+        job = ask(setting, client)
+        setting.service.batches.end()
+        list(job.answers())
+        again = ask(setting, client)
+        assert (again.id, again.reused) == (job.id, True)
+        assert all(answer.reused for answer in again.answers())
+
+
+def test_fresh_asks_all_again_and_has_the_new_answers(setting: Setting) -> None:
+    with setting.client() as client:
+        model = setting.model(client)
+        list(client.map(model, ["hello there"]))
+        setting.service.say("another answer")
+        job = model.batch(["hello there"], fresh=True)
+        setting.service.batches.end()
+        for _ in range(2):
+            assert [answer.reply.text for answer in job.answers() if answer.reply] == ["another answer"]
+        assert [answer.reply.text for answer in client.map(model, ["hello there"]) if answer.reply] == [
+            "another answer"
+        ]
+
+
+def test_another_prompt_in_the_file_is_another_batch(setting: Setting) -> None:
+    with setting.client() as client:
+        model = setting.model(client)
+        list(client.map(model, QUESTIONS))
+        file = Path(model.id)
+        file.write_text(file.read_text().replace("Name the desk.", "Name the desk, in Welsh."))
+        model.batch(QUESTIONS)
+        assert len(setting.held[0].requests) == 3
+        assert "in Welsh" in json.dumps(setting.held[0].requests[0])
+
+
 def test_an_error_is_one_questions_and_quotes_nothing(setting: Setting) -> None:
     with setting.client() as client:
         job = ask(setting, client)

@@ -359,7 +359,7 @@ class PromptAdapter(Adapter[PromptConfig]):
         service, ask = run(self._asked(model_id, messages, options), clock)
         return run(service.count(ask), clock)
 
-    def batch(self, model_id: str, asked: str, options: ChatOptions) -> Adapter[Any]:
+    def batch(self, model_id: str, asked: str, options: ChatOptions, numbers: Sequence[int]) -> Adapter[Any]:
         """The backend of a batch at the vendor whose model this is."""
         from adaptkit.backends.prompt.batch import BatchAdapter, BatchConfig  # noqa: PLC0415 - which builds on this
 
@@ -368,8 +368,8 @@ class PromptAdapter(Adapter[PromptConfig]):
                 f"{self.config.model} has no batch API that adaptkit speaks; client.map(model, questions) asks many "
                 "questions at a time, and none again that was answered"
             )
-        config = BatchConfig(model=model_id, prompt=self.config.anchored(), asked=asked)
-        return BatchAdapter(config, self.context, options, self)
+        config = BatchConfig(model=model_id, prompt=self.config.anchored(), asked=asked, answered=not numbers)
+        return BatchAdapter(config, self.context, options, self, numbers)
 
     def vendor_service(self) -> Service:
         """The vendor of the configuration, whatever model is asked."""

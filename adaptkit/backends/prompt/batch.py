@@ -18,17 +18,19 @@ from adaptkit.adapter import Adapter, BackendConfig, ChatOptions, Context, DataF
 from adaptkit.backends.prompt.adapter import PromptAdapter
 from adaptkit.backends.prompt.config import PromptConfig
 from adaptkit.backends.rest import account_of
-from adaptkit.backends.services.batches import Batches, Limits, Outcome, batches_of
+from adaptkit.backends.services.batches import Batches, Limits, Outcome, batches_of, snapshot
 from adaptkit.backends.services.vendors import split_model
 from adaptkit.data import ChatRecord, Dataset
 from adaptkit.errors import DataError, UnsupportedError
 from adaptkit.http import key_from
-from adaptkit.types import Event, Snapshot
+from adaptkit.types import Event, Snapshot, Status
 
 __all__ = ["BatchAdapter", "BatchConfig"]
 
 #: Problems that a message names.
 _SHOWN = 20
+#: Before the tag, the id of a batch of which nothing was sent.
+_ANSWERED = "answered-"
 
 
 class BatchConfig(BackendConfig):
@@ -38,6 +40,7 @@ class BatchConfig(BackendConfig):
         model: The adapted model's file.
         prompt: The target that asks it.
         asked: SHA-256 of what is asked, and the name of the ledger.
+        answered: Whether everything was answered before, so that nothing is sent.
     """
 
     made_by: ClassVar[str | None] = "model.batch(questions)"
@@ -46,6 +49,7 @@ class BatchConfig(BackendConfig):
     model: str
     prompt: PromptConfig
     asked: str
+    answered: bool = False
 
 
 class BatchAdapter(Adapter[BatchConfig]):
@@ -56,6 +60,7 @@ class BatchAdapter(Adapter[BatchConfig]):
         context: What the client lends.
         options: How to answer; ``None`` where the batch was sent by another process, and is only followed here.
         asks: Who lowers the questions and has the connections, if there is one already.
+        numbers: The number of each question.
     """
 
     backend: ClassVar[str] = "batch"
@@ -70,10 +75,11 @@ class BatchAdapter(Adapter[BatchConfig]):
         context: Context,
         options: ChatOptions | None = None,
         asks: PromptAdapter | None = None,
+        numbers: Sequence[int] = (),
     ) -> None:
         super().__init__(config, context)
         self._prompt = PromptAdapter(config.prompt, context) if asks is None else asks
-        self._options = options
+        self._options, self._numbers = options, numbers
         self._opened: Batches | None = None
 
     @property
@@ -95,12 +101,17 @@ class BatchAdapter(Adapter[BatchConfig]):
     # -- what is sent ---------------------------------------------------------------------------------------------
 
     def prepare(self, data: Dataset) -> Plan[BatchConfig]:
-        """Lower every question once, to learn what cannot be asked and how large it all is."""
+        """Lower every question once, to learn what cannot be asked and how large it all is.
+
+        What was answered meanwhile changes what is sent, and not which batch this is: that says `BatchConfig.asked`.
+        """
+        if self.config.answered:
+            return Plan(self.config, (), {"questions": 0}, (), self.config.asked)
         self.context.egress.require(self.destinations, self.backend)
         problems: list[str] = []
         count, size, digest = 0, 0, sha256()
-        for number, line in self._lines(data, problems):
-            count, size = number + 1, size + len(line)
+        for _, line in self._lines(data, problems):
+            count, size = count + 1, size + len(line)
             digest.update(line)
         self._refuse(problems, count, size)
         file = DataFile("questions", data, "batch", digest.hexdigest(), size, count)
@@ -109,7 +120,8 @@ class BatchAdapter(Adapter[BatchConfig]):
             files=(file,),
             request={"model": self._model_name, "questions": count, "bytes": size},
             destinations=self.destinations,
-            fingerprint=data.fingerprint,
+            fingerprint=self.config.asked,
+            contents={file.purpose: self.config.asked},
         )
 
     def upload(self, file: DataFile) -> str:
@@ -130,6 +142,8 @@ class BatchAdapter(Adapter[BatchConfig]):
 
     def submit(self, plan: Plan[BatchConfig], uploads: Mapping[str, str], tag: str) -> Snapshot:
         """Create the batch."""
+        if self.config.answered:
+            return self._finished(tag)
         (file,) = plan.files
         lines = (msgspec.json.decode(line) for _, line in self._lines(file.data))
         return self._batches.create(self._model_name, uploads[file.purpose], lines, tag)
@@ -138,7 +152,7 @@ class BatchAdapter(Adapter[BatchConfig]):
         """Every request by its number; what cannot be asked is added to ``problems``, or raised."""
         if self._options is None:
             raise UnsupportedError("a batch is sent by model.batch(questions), which knows how to answer")
-        for number, record in enumerate(data):
+        for number, record in zip(self._numbers, data, strict=True):
             assert isinstance(record, ChatRecord)  # noqa: S101 - made by `adaptkit.batches`
             try:
                 _, ask = self._prompt.asked(self.config.model, record.messages, self._options)
@@ -169,6 +183,8 @@ class BatchAdapter(Adapter[BatchConfig]):
 
     def poll(self, job_id: str) -> Snapshot:
         """How the batch stands."""
+        if self.config.answered:
+            return self._finished(job_id.removeprefix(_ANSWERED))
         return self._batches.poll(job_id)
 
     def cancel(self, job_id: str) -> None:
@@ -177,6 +193,8 @@ class BatchAdapter(Adapter[BatchConfig]):
 
     def find(self, tag: str) -> Sequence[Snapshot]:
         """Batches that carry the tag."""
+        if self.config.answered:
+            return [self._finished(tag)]
         return list(self._batches.find(tag))
 
     def events(self, job_id: str, after: str | None) -> Sequence[Event]:
@@ -196,7 +214,7 @@ class BatchAdapter(Adapter[BatchConfig]):
 
     def answers(self, job_id: str) -> Iterator[tuple[int, Outcome]]:
         """What became of each question."""
-        return self._batches.results(job_id)
+        return iter(()) if self.config.answered else self._batches.results(job_id)
 
     def retrieve(self, job_id: str) -> str:
         """A batch makes no model."""
@@ -205,6 +223,9 @@ class BatchAdapter(Adapter[BatchConfig]):
     def close(self) -> None:
         """Let go of connections."""
         self._prompt.close()
+
+    def _finished(self, tag: str) -> Snapshot:
+        return snapshot(f"{_ANSWERED}{tag}", "answered before", Status.SUCCEEDED, {"total": 0}, tag=tag)
 
     @property
     def _vendor_name(self) -> str:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
+from adaptkit.batch_cost import BatchCost
 from adaptkit.data import DataRules, Dataset
 from adaptkit.errors import BackendError, ConfigError
 from adaptkit.http import Egress
@@ -33,6 +34,7 @@ from adaptkit.types import (
     Reply,
     Snapshot,
     Speed,
+    Usage,
 )
 
 __all__ = [
@@ -175,6 +177,7 @@ class Plan(Generic[ConfigT]):
         tokens: Estimated training tokens of one epoch, or ``None``.
         fingerprint: Fingerprint of the training data.
         contents: Fingerprints of the other files that the configuration names, by the field that names them.
+        cost: What answers to questions cost; ``None`` for a plan that trains, see `adaptkit.estimate`.
     """
 
     config: ConfigT
@@ -185,6 +188,7 @@ class Plan(Generic[ConfigT]):
     warnings: tuple[str, ...] = ()
     tokens: int | None = None
     contents: Mapping[str, str] = field(default_factory=dict)
+    cost: BatchCost | None = None
 
 
 class ChatOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -534,6 +538,10 @@ class SupportsAnswers(Protocol):
         Raises:
             BackendError: the results cannot be had.
         """
+        ...
+
+    def usd(self, usage: Usage) -> float | None:
+        """What an answer has cost in US dollars, ``None`` if unknown."""
         ...
 
     def ledger(self) -> str:

@@ -18,6 +18,7 @@ from anyio import CancelScope, to_thread
 
 from adaptkit import batches, hosting, lifecycle, steps
 from adaptkit.adapter import Abilities, BackendConfig, ChatOptions, Plan
+from adaptkit.batch_cost import BatchCost
 from adaptkit.client import Client, Targets
 from adaptkit.data import Dataset, Record
 from adaptkit.deployment import Deployment
@@ -461,11 +462,24 @@ class AsyncModel:
         options: ChatOptions | None = None,
         *,
         fresh: bool = False,
+        budget: float | None = None,
         **settings: Any,
     ) -> AsyncJob:
         """As `Model.batch`."""
         chosen = options or ChatOptions(**settings)
-        return AsyncJob(Job(await steps.arun(self._model._batch(questions, chosen, fresh=fresh), self._model._clock)))
+        made = self._model._batch(questions, chosen, fresh=fresh, budget=budget)
+        return AsyncJob(Job(await steps.arun(made, self._model._clock)))
+
+    async def batch_cost(
+        self,
+        questions: Iterable[Record | Conversation],
+        options: ChatOptions | None = None,
+        *,
+        fresh: bool = False,
+        **settings: Any,
+    ) -> BatchCost:
+        """As `Model.batch_cost`."""
+        return await _call(partial(self._model.batch_cost, questions, options, fresh=fresh, **settings))
 
     async def likelihood(self, conversations: Sequence[Conversation]) -> list[Likelihood]:
         """As `Model.likelihood`."""

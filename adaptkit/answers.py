@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from adaptkit.adapter import ChatOptions
+from adaptkit.batch_cost import Spent
 from adaptkit.errors import ArtifactError
 from adaptkit.types import Message, ModelRef, Reply
 
@@ -83,13 +84,14 @@ class Answers:
         """Keep an answer, a `Kept` with its times, in place of an earlier one."""
         self._run("INSERT OR REPLACE INTO answer (key, reply) VALUES (?, ?)", key, _encode(reply))
 
-    def fetched(self, batch: str) -> bool:
-        """Whether the answers of a batch have been put here."""
-        return bool(self._run("SELECT name FROM batch WHERE name = ?", batch))
+    def spent(self, batch: str) -> Spent | None:
+        """What the answers of a batch have cost, ``None`` until they are here."""
+        rows = self._run("SELECT spent FROM batch WHERE name = ?", batch)
+        return msgspec.json.decode(rows[0][0], type=Spent) if rows else None
 
-    def note_fetched(self, batch: str) -> None:
-        """Remember that they have."""
-        self._run("INSERT OR REPLACE INTO batch (name) VALUES (?)", batch)
+    def note_spent(self, batch: str, spent: Spent) -> None:
+        """Remember that they are here, and what they have cost."""
+        self._run("INSERT OR REPLACE INTO batch (name, spent) VALUES (?, ?)", batch, _encode(spent))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -118,6 +120,8 @@ class Answers:
             opened.execute(
                 "CREATE TABLE IF NOT EXISTS answer (key BLOB PRIMARY KEY, reply BLOB NOT NULL) WITHOUT ROWID"
             )
-            opened.execute("CREATE TABLE IF NOT EXISTS batch (name TEXT PRIMARY KEY) WITHOUT ROWID")
+            opened.execute(
+                "CREATE TABLE IF NOT EXISTS batch (name TEXT PRIMARY KEY, spent BLOB NOT NULL) WITHOUT ROWID"
+            )
             self._open = opened
         return self._open

@@ -8,8 +8,9 @@ the same as in ``answers.db``, so that a question that was answered in a batch i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from adaptkit import lifecycle, steps
 from adaptkit.adapter import Adapter, ChatOptions, SupportsAnswers, SupportsBatch
 from adaptkit.answers import Answers, key_of
 from adaptkit.asking import Asking
+from adaptkit.batch_cost import BatchCost, Spent
 from adaptkit.data import ChatRecord, Dataset, Record
 from adaptkit.decodable import decodable
 from adaptkit.durable import replace_file
@@ -34,7 +36,7 @@ from adaptkit.structured import Misfit, form_of, parsed
 from adaptkit.submission import Submission
 from adaptkit.types import Message, Reply, Status
 
-__all__ = ["answering", "answers", "submit"]
+__all__ = ["answering", "answers", "cost", "submit"]
 
 #: Problems that a message names.
 _SHOWN = 20
@@ -82,6 +84,25 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
             ) from None
 
 
+@dataclass(frozen=True)
+class _Lowered:
+    """What is asked: each different question once, under its number in the ledger."""
+
+    ledger: Ledger
+    turns: Sequence[tuple[Message, ...]]
+    batch: Callable[[Sequence[int]], Adapter[Any]]
+
+    def data(self, numbers: Sequence[int]) -> Dataset:
+        return Dataset.of([ChatRecord(messages=self.turns[number]) for number in numbers])
+
+    def numbers(self, home: Path, *, fresh: bool) -> Sequence[int]:
+        """Those that are to be sent: what nobody has answered yet."""
+        if fresh:
+            return range(len(self.turns))
+        with closing(Answers(home / "answers.db")) as kept:
+            return [number for number, key in enumerate(self.ledger.keys) if kept.get(bytes.fromhex(key)) is None]
+
+
 def submit(
     model: Model,
     adapter: Adapter[Any],
@@ -91,8 +112,48 @@ def submit(
     journal: Journal,
     clock: Clock,
     fresh: bool,
+    budget: float | None,
 ) -> Steps[JobState]:
     """Get or create the batch of these questions; see `Model.batch`."""
+    lowered, home = _lowered(model, adapter, questions, options), adapter.context.home
+    new: Sequence[int] = yield partial(lowered.numbers, home, fresh=fresh)
+    batch = lowered.batch(new)
+    yield partial(lowered.ledger.save, home)
+
+    def state_of(batch: Adapter[Any], run: Run) -> JobState:
+        return JobState.of(run, lambda: batch, journal, clock, Pulse(None))
+
+    if not new:
+        whole = lowered.batch(range(len(lowered.turns)))
+        earlier: Run | None = yield partial(_succeeded, journal, whole)
+        if earlier is not None:
+            state = state_of(whole, earlier)
+            state.reused = True
+            return state
+    submission = Submission(model.ref.target or "", batch, journal, clock, partial(state_of, batch), budget)
+    return (yield from submission.steps(lowered.data(new), fresh=fresh))
+
+
+def cost(
+    model: Model,
+    adapter: Adapter[Any],
+    questions: Iterable[Record | Conversation],
+    options: ChatOptions,
+    *,
+    fresh: bool,
+) -> BatchCost:
+    """What `submit` would cost; see `Model.batch_cost`."""
+    lowered = _lowered(model, adapter, questions, options)
+    new = lowered.numbers(adapter.context.home, fresh=fresh)
+    found = lowered.batch(new).prepare(lowered.data(new)).cost
+    if found is None:
+        raise UnsupportedError(f"the {model.ref.backend} backend does not say what a batch costs")
+    return found
+
+
+def _lowered(
+    model: Model, adapter: Adapter[Any], questions: Iterable[Record | Conversation], options: ChatOptions
+) -> _Lowered:
     if not isinstance(adapter, SupportsBatch):
         raise UnsupportedError(
             f"models of the {model.ref.backend} backend take no batches; client.map(model, questions) asks many "
@@ -110,24 +171,7 @@ def submit(
         order.append(numbers.setdefault(key, len(numbers)))
     schema = None if asking.form is None else dict(asking.form.schema)
     ledger = Ledger(keys=tuple(key.hex() for key in numbers), order=tuple(order), schema=schema)
-    home = adapter.context.home
-    new: list[int] = list(range(len(different))) if fresh else (yield partial(_new, ledger, home))
-    batch = adapter.batch(model.id, ledger.name, asking.options, new)
-    yield partial(ledger.save, home)
-
-    def state_of(run: Run) -> JobState:
-        return JobState.of(run, lambda: batch, journal, clock, Pulse(None))
-
-    if not new:
-        whole = adapter.batch(model.id, ledger.name, asking.options, range(len(different)))
-        earlier: Run | None = yield partial(_succeeded, journal, whole)
-        if earlier is not None:
-            batch, state = whole, state_of(earlier)
-            state.reused = True
-            return state
-    submission = Submission(model.ref.target or "", batch, journal, clock, state_of)
-    data = Dataset.of([ChatRecord(messages=different[number]) for number in new])
-    return (yield from submission.steps(data, fresh=fresh))
+    return _Lowered(ledger, different, partial(adapter.batch, model.id, ledger.name, asking.options))
 
 
 def answering(state: JobState) -> SupportsAnswers:
@@ -151,7 +195,7 @@ def answers(state: JobState) -> Iterator[Answer]:
     try:
         errors: dict[int, AdaptkitError] = {}
         came: set[int] = set()
-        if not kept.fetched(state.ref.id) or any(kept.get(key) is None for key in keys):
+        if kept.spent(state.ref.id) is None or any(kept.get(key) is None for key in keys):
             came, errors = steps.run(attempt(partial(_fetch, state, source, ledger, kept), READ), state.clock)
         for number, place in enumerate(ledger.order):
             reply = None if place in errors else kept.get(keys[place])
@@ -170,6 +214,7 @@ def _fetch(
     form = None if ledger.schema is None else form_of(ledger.schema)
     errors: dict[int, AdaptkitError] = {}
     heard: set[int] = set()
+    spent = Spent()
     for place, outcome in source.answers(state.ref.id):
         if not 0 <= place < len(ledger.keys):
             continue
@@ -177,6 +222,7 @@ def _fetch(
         if not isinstance(outcome, Reply):
             errors[place] = outcome
             continue
+        spent = spent.plus(outcome.usage, source.usd(outcome.usage))
         try:
             reply = outcome if form is None else parsed(outcome, form)
             kept.put(bytes.fromhex(ledger.keys[place]), reply)
@@ -184,7 +230,7 @@ def _fetch(
             errors[place] = AnswerError(f"the answer does not keep the schema: {misfit}", reply=outcome)
     if not heard and state.snapshot.status is Status.FAILED:
         raise lifecycle.ended(state)
-    kept.note_fetched(state.ref.id)
+    kept.note_spent(state.ref.id, spent)
     return heard, errors
 
 
@@ -193,12 +239,6 @@ def _succeeded(journal: Journal, batch: Adapter[Any]) -> Run | None:
     config = batch.config.model_dump_json()
     runs = (run for run in journal.runs() if run.backend == batch.backend and run.config == config)
     return next((run for run in runs if run.status is Status.SUCCEEDED), None)
-
-
-def _new(ledger: Ledger, home: Path) -> list[int]:
-    """Numbers of the questions that nobody has answered yet."""
-    with closing(Answers(home / "answers.db")) as kept:
-        return [number for number, key in enumerate(ledger.keys) if kept.get(bytes.fromhex(key)) is None]
 
 
 def _asked(questions: Iterable[Record | Conversation]) -> list[tuple[Message, ...]]:

@@ -150,7 +150,8 @@ class Job:
         """Wait for a batch, and give what became of each question, in the order of the questions.
 
         Answers are kept in ``answers.db`` in the home folder when they are first fetched: vendors keep them for about
-        a month. Of a batch that was cancelled or ran out of time there are the answers that were ready.
+        a month. Of a batch that was cancelled or ran out of time there are the answers that were ready. What they have
+        cost together is in `figures` then.
 
         Raises:
             JobTimeout: it has not ended in time; it runs on.

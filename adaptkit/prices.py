@@ -201,9 +201,13 @@ class Prices:
         found = [card for card in self._cards if card._is_for(service, model) and card.above <= tokens]  # noqa: SLF001
         return max(found, key=lambda card: card.above, default=None)
 
+    def batch_rate(self, service: str) -> BatchRate | None:
+        """What a vendor's batches cost beside calls."""
+        return next((rate for rate in self._batches if rate.service == service), None)
+
     def batched(self, service: str, model: str, usage: Usage) -> float | None:
         """What one answer in a vendor's batch has cost, in US dollars; ``None`` if unknown."""
-        rate = next((rate for rate in self._batches if rate.service == service), None)
+        rate = self.batch_rate(service)
         card = self.chat(service, model, usage.input_tokens)
         usd = None if card is None else card.usd(usage)
         return None if rate is None or usd is None else usd * rate.factor

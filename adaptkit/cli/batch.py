@@ -29,6 +29,10 @@ def batch(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Ask anew even if these questions are a batch already.")
     ] = False,
+    budget: Annotated[
+        float | None, typer.Option(min=0, metavar="USD", help="Refuse what may cost more, or costs nobody knows what.")
+    ] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and send nothing.")] = False,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Length of an answer at most.")] = None,
 ) -> Exit:
     """Have many questions answered within a day, at the vendor's lower price.
@@ -37,7 +41,12 @@ def batch(
     """
     session.on_interrupt = "interrupted; nothing is lost: the same command goes on where this one stopped"
     asked = find_model(session, model)
-    job = asked.batch(Dataset.open(*data), ChatOptions(max_tokens=max_tokens), fresh=fresh)
+    questions, options = Dataset.open(*data), ChatOptions(max_tokens=max_tokens)
+    if estimate:
+        cost = asked.batch_cost(questions, options, fresh=fresh)
+        session.answer(cost, str(cost))
+        return Exit.OK
+    job = asked.batch(questions, options, fresh=fresh, budget=budget)
     session.note("these questions are a batch already" if job.reused else "accepted; it runs on its own")
     if not wait:
         session.line(show.job_document(job) | {"reused": job.reused}, job.ref)
@@ -48,6 +57,9 @@ def batch(
             failed += answer.reply is None
             typer.echo(clean(msgspec.json.encode(_document(answer)).decode()))
     session.note(f"{failed} questions have no answer" if failed else "every question has an answer")
+    for row in job.figures():
+        if "usd" in row:
+            session.note(f"the answers of this batch have cost about ${row['usd']:,.4g}")
     return Exit.JOB if failed else Exit.OK
 
 

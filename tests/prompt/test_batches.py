@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -23,16 +24,23 @@ from adaptkit import (
     Client,
     ConfigError,
     Dataset,
+    EgressError,
     Job,
     JobFailed,
     Model,
+    SpendError,
     Status,
     SubmissionUncertain,
     UnknownBackendError,
     UnsupportedError,
 )
 from adaptkit import config as configuration
+from adaptkit.adapter import ChatOptions, Context
+from adaptkit.backends.prompt.batch import BatchAdapter, BatchConfig, _Length
+from adaptkit.backends.prompt.config import PromptConfig
 from adaptkit.backends.services import batches as api
+from adaptkit.cli.exits import Exit
+from adaptkit.http import Egress
 from adaptkit.prices import Prices
 from adaptkit.testing import FakeClock
 from adaptkit.types import Usage
@@ -472,6 +480,125 @@ def test_half_the_price() -> None:
     assert prices.batched("nobody", "none", usage) is None
 
 
+# what it costs --------------------------------------------------------------------------------------------------------
+
+
+def test_the_cost_is_told_before_anything_is_sent(setting: Setting) -> None:
+    vendor, _, name = setting.vendor.model.partition(":")
+    with setting.client() as client:
+        model = setting.model(client)
+        list(client.map(model, QUESTIONS[:1], max_tokens=50))
+        before = len(setting.service.wire.asked)
+        told = model.batch_cost(QUESTIONS, max_tokens=50)
+        assert len(setting.service.wire.asked) == before
+        card = Prices().chat(vendor, name)
+        assert card is not None
+        assert (told.questions, told.output_tokens) == (2, 100)
+        assert told.input_tokens > 2 * len("Name the desk.") / 4
+        assert told.usd == pytest.approx((told.input_tokens * card.input + 100 * card.output) / 1e6 / 2)
+        assert card.source in str(told)
+        assert model.batch_cost(QUESTIONS, max_tokens=50, fresh=True).questions == 3
+        unknown = model.batch_cost(QUESTIONS)
+        assert unknown.usd is None
+        assert "max_tokens" in str(unknown)
+        picture = [
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]}
+        ]
+        assert model.batch_cost([picture], max_tokens=50).usd is None
+
+
+def test_what_a_cache_is_told_to_keep_is_counted_as_written() -> None:
+    long, short = _Length(1_000, True), _Length(10, True)
+    assert long.usage(5, 512) == Usage(input_tokens=1_000, output_tokens=5, cache_write_tokens=1_000)
+    assert short.usage(5, 512) == Usage(input_tokens=10, output_tokens=5)
+    assert _Length(1_000, False).usage(5, 512).cache_write_tokens == 0
+
+
+def test_a_budget_that_is_too_small_sends_nothing(setting: Setting) -> None:
+    with setting.client() as client:
+        model = setting.model(client)
+        told = model.batch_cost(QUESTIONS, max_tokens=1000).usd
+        assert told
+        for budget in (told * 0.9, 0.0, float("nan")):
+            with pytest.raises(SpendError, match="up to about"):
+                model.batch(QUESTIONS, max_tokens=1000, budget=budget)
+        with pytest.raises(SpendError, match="set max_tokens"):
+            model.batch(QUESTIONS, budget=1000.0)
+        assert setting.service.wire.asked == []
+        job = model.batch(QUESTIONS, max_tokens=1000, budget=told * 1.1)
+        assert len(setting.held) == 1
+        assert model.batch(QUESTIONS, max_tokens=1000, budget=0.0).id == job.id  # it is there already
+        list(client.map(model, ["paid already"]))
+        assert model.batch(["paid already"], budget=0.0).status is Status.SUCCEEDED
+        assert model.batch_cost(["paid already"]).usd == 0.0
+
+
+def test_afterwards_figures_tell_what_was_paid(setting: Setting) -> None:
+    vendor, _, name = setting.vendor.model.partition(":")
+    with setting.client() as client:
+        model = setting.model(client)
+        list(client.map(model, ["paid before"]))
+        job = model.batch([*QUESTIONS, "paid before"], schema=None)
+        setting.service.batches.end(errored=[1])
+        with pytest.warns(match="were answered"):
+            answers = list(job.answers())
+        paid = [answers[place].reply for place in (0, 3)]  # 2 asks what 0 asks, and 4 was paid before
+        usages = [reply.usage for reply in paid if reply]
+        (row,) = job.figures()
+        assert row["step"] == len(usages) == 2
+        assert row["input_tokens"] == sum(usage.input_tokens for usage in usages)
+        assert row["usd"] == pytest.approx(sum(Prices().batched(vendor, name, usage) or 0 for usage in usages))
+    with Client(home=setting.home) as elsewhere:
+        assert elsewhere.attach(str(job.ref)).figures() == [row]
+
+
+def test_an_answer_that_keeps_no_schema_is_paid_too(setting: Setting) -> None:
+    with setting.client() as client:
+        job = setting.model(client).batch(["one"], schema=SCHEMA)
+        setting.service.say("no")
+        setting.service.batches.end()
+        assert [answer.reply for answer in job.answers()] == [None]
+        (row,) = job.figures()
+        assert (row["step"], row["usd"] > 0) == (1, True)
+
+
+# where it may go ------------------------------------------------------------------------------------------------------
+
+REAL = {
+    "anthropic": "api.anthropic.com",
+    "openai": "api.openai.com",
+    "mistral": "api.mistral.ai",
+}
+
+
+@pytest.mark.parametrize("egress", ["none", ["example.com"]])
+def test_the_policy_holds_for_batches(setting: Setting, egress: Any, tmp_path: Path) -> None:
+    host = REAL[setting.vendor.model.partition(":")[0]]
+    targets = setting.targets(base_url=None)
+    with Client(targets=targets, home=setting.home, clock=FakeClock()) as client:
+        model = client.submit("t", Dataset.of(rows())).result()  # asks nobody
+    with setting.client() as client:
+        job = ask(setting, client)
+    before = len(setting.service.wire.asked)
+    toml = [f"{name} = {json.dumps(value)}" for name, value in targets["t"].items() if value is not None]
+    policy = f"[policy]\negress = {json.dumps(egress)}\n[targets.t]\n"
+    (tmp_path / "adaptkit.toml").write_text(policy + "\n".join(toml))
+    with (
+        Client(tmp_path / "adaptkit.toml", home=setting.home) as client,
+        pytest.raises(EgressError, match=re.escape(host)),
+    ):
+        client.model(model.ref).batch(QUESTIONS)
+    # and nothing rests on the client having looked: the batch itself looks before it reads a question
+    prompt = PromptConfig(**{**targets["t"], "api_key_env": setting.vendor.key_env})
+    context = Context(setting.home, Egress.parse(egress))
+    batch = BatchAdapter(BatchConfig(model=model.id, prompt=prompt, asked="a"), context, ChatOptions(), None, [0])
+    question = Dataset.of([{"messages": [{"role": "user", "content": "one"}]}])
+    with closing(batch), pytest.raises(EgressError, match=re.escape(host)):
+        batch.prepare(question)
+    assert len(setting.service.wire.asked) == before
+    assert job.status in (Status.QUEUED, Status.RUNNING)
+
+
 # secrets, and both colours --------------------------------------------------------------------------------------------
 
 
@@ -513,9 +640,16 @@ def test_the_command(setting: Setting, tmp_path: Path) -> None:
     def run(*more: str) -> str:
         return subprocess.run([*command, *more], check=True, cwd=tmp_path, capture_output=True, text=True).stdout
 
+    assert "at most about $" in run("--estimate", "--max-tokens", "9")
+    assert not setting.held
     assert json.loads(run())["backend"] == "batch"
     setting.service.batches.end()
     assert [json.loads(line)["text"] for line in run("--wait").splitlines()] == ["ONE", "TWO"]
+    assert len(setting.held) == 1
+    done = subprocess.run([*command, "--wait"], check=True, cwd=tmp_path, capture_output=True, text=True)
+    assert "have cost about $" in done.stderr
+    refused = subprocess.run([*command, "--fresh", "--budget", "0"], check=False, cwd=tmp_path, capture_output=True)
+    assert refused.returncode == Exit.USAGE
     assert len(setting.held) == 1
 
 

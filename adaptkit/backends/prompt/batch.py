@@ -9,21 +9,26 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from hashlib import sha256
-from typing import IO, Any, ClassVar, Literal, cast
+from typing import IO, Any, ClassVar, Literal, NamedTuple, cast
 
 import msgspec
 
 from adaptkit.adapter import Adapter, BackendConfig, ChatOptions, Context, DataFile, Guarantee, Plan
+from adaptkit.answers import Answers
 from adaptkit.backends.prompt.adapter import PromptAdapter
 from adaptkit.backends.prompt.config import PromptConfig
 from adaptkit.backends.rest import account_of
+from adaptkit.backends.services.ask import Ask, likely
 from adaptkit.backends.services.batches import Batches, Limits, Outcome, batches_of, snapshot
 from adaptkit.backends.services.vendors import split_model
+from adaptkit.batch_cost import BatchCost
 from adaptkit.data import ChatRecord, Dataset
 from adaptkit.errors import DataError, UnsupportedError
 from adaptkit.http import key_from
-from adaptkit.types import Event, Snapshot, Status
+from adaptkit.prices import Prices
+from adaptkit.types import Event, Snapshot, Status, Usage
 
 __all__ = ["BatchAdapter", "BatchConfig"]
 
@@ -50,6 +55,19 @@ class BatchConfig(BackendConfig):
     prompt: PromptConfig
     asked: str
     answered: bool = False
+
+
+class _Length(NamedTuple):
+    """How long a prompt is, and whether any of it is to be remembered."""
+
+    tokens: int | None
+    cached: bool
+
+    def usage(self, answer: int, cache_from: int) -> Usage:
+        """What is counted at most: all of it is written to the cache, which is dearest, and nothing read from it."""
+        tokens = self.tokens or 0
+        written = tokens if self.cached and tokens >= cache_from else 0
+        return Usage(input_tokens=tokens, output_tokens=answer, cache_write_tokens=written)
 
 
 class BatchAdapter(Adapter[BatchConfig]):
@@ -106,13 +124,16 @@ class BatchAdapter(Adapter[BatchConfig]):
         What was answered meanwhile changes what is sent, and not which batch this is: that says `BatchConfig.asked`.
         """
         if self.config.answered:
-            return Plan(self.config, (), {"questions": 0}, (), self.config.asked)
+            return Plan(self.config, (), {"questions": 0}, (), self.config.asked, cost=BatchCost())
         self.context.egress.require(self.destinations, self.backend)
         problems: list[str] = []
-        count, size, digest = 0, 0, sha256()
-        for _, line in self._lines(data, problems):
-            count, size = count + 1, size + len(line)
+        size, digest = 0, sha256()
+        asks: list[_Length] = []
+        for ask, line in self._lines(data, problems):
+            asks.append(_Length(likely(ask), ask.cache is not None))
+            size += len(line)
             digest.update(line)
+        count = len(asks)
         self._refuse(problems, count, size)
         file = DataFile("questions", data, "batch", digest.hexdigest(), size, count)
         return Plan(
@@ -122,6 +143,7 @@ class BatchAdapter(Adapter[BatchConfig]):
             destinations=self.destinations,
             fingerprint=self.config.asked,
             contents={file.purpose: self.config.asked},
+            cost=self._cost(asks),
         )
 
     def upload(self, file: DataFile) -> str:
@@ -148,8 +170,33 @@ class BatchAdapter(Adapter[BatchConfig]):
         lines = (msgspec.json.decode(line) for _, line in self._lines(file.data))
         return self._batches.create(self._model_name, uploads[file.purpose], lines, tag)
 
-    def _lines(self, data: Dataset, problems: list[str] | None = None) -> Iterator[tuple[int, bytes]]:
-        """Every request by its number; what cannot be asked is added to ``problems``, or raised."""
+    def _cost(self, asks: Sequence[_Length]) -> BatchCost:
+        """What answers cost at most, if none is longer than was asked for."""
+        assert self._options is not None  # noqa: S101 - what was lowered had options
+        vendor, model, longest = self._vendor_name, self._model_name, self._options.max_tokens
+        prices, known = Prices(self.context.prices), [ask.tokens for ask in asks if ask.tokens is not None]
+        card, rate = prices.chat(vendor, model), prices.batch_rate(vendor)
+        usd: float | None = None
+        if card is None or rate is None:
+            basis = f"the table of prices does not have batches of {vendor}:{model}"
+        elif len(known) < len(asks):
+            basis = "questions hold images, whose tokens only the vendor knows"
+        elif longest is None:
+            basis = "nothing says how long answers are: set max_tokens"
+        else:
+            usages = (ask.usage(longest, card.cache_from or 0) for ask in asks)
+            usd = sum(prices.batched(vendor, model, usage) or 0.0 for usage in usages)
+            basis = f"{rate.factor:g} of the price of calls by {card.source}, {card.date}"
+        return BatchCost(
+            questions=len(asks),
+            input_tokens=sum(known),
+            output_tokens=None if longest is None else longest * len(asks),
+            usd=usd,
+            basis=basis,
+        )
+
+    def _lines(self, data: Dataset, problems: list[str] | None = None) -> Iterator[tuple[Ask, bytes]]:
+        """Every question and its request; what cannot be asked is added to ``problems``, or raised."""
         if self._options is None:
             raise UnsupportedError("a batch is sent by model.batch(questions), which knows how to answer")
         for number, record in zip(self._numbers, data, strict=True):
@@ -162,7 +209,7 @@ class BatchAdapter(Adapter[BatchConfig]):
                     raise
                 problems.append(f"question {number}: {error}")
                 continue
-            yield number, msgspec.json.encode(self._batches.line(number, request)) + b"\n"
+            yield ask, msgspec.json.encode(self._batches.line(number, request)) + b"\n"
 
     def _refuse(self, problems: list[str], count: int, size: int) -> None:
         limits: Limits = self._batches.limits
@@ -215,6 +262,20 @@ class BatchAdapter(Adapter[BatchConfig]):
     def answers(self, job_id: str) -> Iterator[tuple[int, Outcome]]:
         """What became of each question."""
         return iter(()) if self.config.answered else self._batches.results(job_id)
+
+    def usd(self, usage: Usage) -> float | None:
+        """What an answer has cost, at the price of batches."""
+        return Prices(self.context.prices).batched(self._vendor_name, self._model_name, usage)
+
+    def figures(self, job_id: str) -> Sequence[Mapping[str, float]]:
+        """What the answers that were fetched have cost together: one row."""
+        with closing(Answers(self.context.home / "answers.db")) as kept:
+            spent = kept.spent(job_id)
+        if spent is None:
+            return []
+        tokens = {name: float(n) for name, n in msgspec.structs.asdict(spent.usage).items()}
+        row = {"step": float(spent.answers), **tokens}
+        return [row if spent.usd is None else {**row, "usd": spent.usd}]
 
     def retrieve(self, job_id: str) -> str:
         """A batch makes no model."""

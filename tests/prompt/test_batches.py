@@ -194,6 +194,14 @@ def test_with_every_answer_there_the_batch_has_ended_when_it_begins(setting: Set
         assert len(setting.held[0].requests) == 3
 
 
+def test_what_is_answered_meanwhile_makes_no_other_batch(setting: Setting) -> None:
+    with setting.client() as client:
+        job = ask(setting, client)
+        list(client.map(setting.model(client), QUESTIONS[:1]))
+        assert ask(setting, client).id == job.id
+        assert len(setting.held) == 1
+
+
 def test_a_batch_that_was_fetched_is_found_again(setting: Setting) -> None:
     with setting.client() as client:
         job = ask(setting, client)

@@ -19,8 +19,9 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
+from adaptkit.batch_cost import BatchCost
 from adaptkit.data import DataRules, Dataset
-from adaptkit.errors import ConfigError
+from adaptkit.errors import BackendError, ConfigError
 from adaptkit.http import Egress
 from adaptkit.types import (
     Checkpoint,
@@ -33,6 +34,7 @@ from adaptkit.types import (
     Reply,
     Snapshot,
     Speed,
+    Usage,
 )
 
 __all__ = [
@@ -47,7 +49,9 @@ __all__ = [
     "ModelName",
     "Plan",
     "SupportsAbilities",
+    "SupportsAnswers",
     "SupportsAsyncChat",
+    "SupportsBatch",
     "SupportsChat",
     "SupportsCheckpoints",
     "SupportsDeleteData",
@@ -86,9 +90,11 @@ class BackendConfig(BaseModel):
 
     Attributes:
         instead: What to say, in a sentence, of a field that other backends have and this one cannot.
+        made_by: What makes such a configuration, where no target can: for the message.
     """
 
     instead: ClassVar[Mapping[str, str]] = {}
+    made_by: ClassVar[str | None] = None
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, protected_namespaces=())
 
@@ -172,6 +178,7 @@ class Plan(Generic[ConfigT]):
         tokens: Estimated training tokens of one epoch, or ``None``.
         fingerprint: Fingerprint of the training data.
         contents: Fingerprints of the other files that the configuration names, by the field that names them.
+        cost: What answers to questions cost; ``None`` for a plan that trains, see `adaptkit.estimate`.
     """
 
     config: ConfigT
@@ -182,6 +189,7 @@ class Plan(Generic[ConfigT]):
     warnings: tuple[str, ...] = ()
     tokens: int | None = None
     contents: Mapping[str, str] = field(default_factory=dict)
+    cost: BatchCost | None = None
 
 
 class ChatOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -509,6 +517,47 @@ class SupportsGenerate(Protocol):
 
     def together(self, model_id: str) -> int:
         """How many conversations it answers quickest in one go; 1 where each is a request of its own."""
+        ...
+
+
+@runtime_checkable
+class SupportsBatch(Protocol):
+    """Models answer many questions later and cheaper, as a job."""
+
+    def batch(self, model_id: str, asked: str, options: ChatOptions, numbers: Sequence[int]) -> Adapter[Any]:
+        """The backend of one batch: what it is given as data are questions.
+
+        Args:
+            model_id: Who is asked.
+            asked: SHA-256 of everything that is asked, which makes the batch what it is.
+            options: How to answer; they are not part of the configuration, for they may hold documents.
+            numbers: The number of each question that is sent, under which its answer comes; none where everything was
+                answered before, and such a batch has ended when it begins.
+
+        Raises:
+            UnsupportedError: this model takes no batches.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsAnswers(Protocol):
+    """Jobs answer questions instead of making a model."""
+
+    def answers(self, job_id: str) -> Iterator[tuple[int, Reply | BackendError]]:
+        """What became of each question, by its number, in any order; a question without a result is left out.
+
+        Raises:
+            BackendError: the results cannot be had.
+        """
+        ...
+
+    def usd(self, usage: Usage) -> float | None:
+        """What an answer has cost in US dollars, ``None`` if unknown."""
+        ...
+
+    def ledger(self) -> str:
+        """SHA-256 of what is asked, as `SupportsBatch.batch` was given it."""
         ...
 
 

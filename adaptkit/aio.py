@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from anyio import CancelScope, to_thread
 
-from adaptkit import hosting, lifecycle, steps
+from adaptkit import batches, hosting, lifecycle, steps
 from adaptkit.adapter import Abilities, BackendConfig, ChatOptions, Plan
+from adaptkit.batch_cost import BatchCost
 from adaptkit.client import Client, Targets
 from adaptkit.cost import Cost
 from adaptkit.data import Dataset, Record
@@ -381,6 +382,14 @@ class AsyncJob:
         """As `Job.cost`."""
         return await _call(self._job.cost)
 
+    async def answers(self, timeout: float | None = None) -> AsyncIterator[Answer]:
+        """As `Job.answers`, for ``async for``."""
+        await _call(batches.answering, self._state)
+        await self.wait(timeout)
+        found = batches.answers(self._state)
+        while (answer := await _call(next, found, None)) is not None:
+            yield answer
+
     async def delete_data(self) -> list[str]:
         """As `Job.delete_data`."""
         return await _call(self._job.delete_data)
@@ -451,6 +460,31 @@ class AsyncModel:
     ) -> list[Reply]:
         """As `Model.generate`."""
         return await _ask(self._model.generate, conversations, options, schema=schema, **settings)
+
+    async def batch(
+        self,
+        questions: Iterable[Record | Conversation],
+        options: ChatOptions | None = None,
+        *,
+        fresh: bool = False,
+        budget: float | None = None,
+        **settings: Any,
+    ) -> AsyncJob:
+        """As `Model.batch`."""
+        chosen = options or ChatOptions(**settings)
+        made = self._model._batch(questions, chosen, fresh=fresh, budget=budget)
+        return AsyncJob(Job(await steps.arun(made, self._model._clock)))
+
+    async def batch_cost(
+        self,
+        questions: Iterable[Record | Conversation],
+        options: ChatOptions | None = None,
+        *,
+        fresh: bool = False,
+        **settings: Any,
+    ) -> BatchCost:
+        """As `Model.batch_cost`."""
+        return await _call(partial(self._model.batch_cost, questions, options, fresh=fresh, **settings))
 
     async def likelihood(self, conversations: Sequence[Conversation]) -> list[Likelihood]:
         """As `Model.likelihood`."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from adaptkit.adapter import ChatOptions
+from adaptkit.batch_cost import Spent
 from adaptkit.errors import ArtifactError
 from adaptkit.types import Message, ModelRef, Reply
 
@@ -83,6 +84,15 @@ class Answers:
         """Keep an answer, a `Kept` with its times, in place of an earlier one."""
         self._run("INSERT OR REPLACE INTO answer (key, reply) VALUES (?, ?)", key, _encode(reply))
 
+    def spent(self, batch: str) -> Spent | None:
+        """What the answers of a batch have cost, ``None`` until they are here."""
+        rows = self._run("SELECT spent FROM batch WHERE name = ?", batch)
+        return msgspec.json.decode(rows[0][0], type=Spent) if rows else None
+
+    def note_spent(self, batch: str, spent: Spent) -> None:
+        """Remember that they are here, and what they have cost."""
+        self._run("INSERT OR REPLACE INTO batch (name, spent) VALUES (?, ?)", batch, _encode(spent))
+
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:
@@ -90,7 +100,7 @@ class Answers:
                 self._open.close()
                 self._open = None
 
-    def _run(self, statement: str, *parameters: bytes) -> list[tuple[bytes]]:
+    def _run(self, statement: str, *parameters: bytes | str) -> list[tuple[bytes]]:
         with self._lock:
             try:
                 return self._connection().execute(statement, parameters).fetchall()
@@ -109,6 +119,9 @@ class Answers:
             opened.execute("PRAGMA synchronous = OFF")
             opened.execute(
                 "CREATE TABLE IF NOT EXISTS answer (key BLOB PRIMARY KEY, reply BLOB NOT NULL) WITHOUT ROWID"
+            )
+            opened.execute(
+                "CREATE TABLE IF NOT EXISTS batch (name TEXT PRIMARY KEY, spent BLOB NOT NULL) WITHOUT ROWID"
             )
             self._open = opened
         return self._open

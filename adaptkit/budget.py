@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from adaptkit.adapter import Adapter, Plan, SupportsEstimate
+from adaptkit.batch_cost import BatchCost
 from adaptkit.data import Dataset
 from adaptkit.errors import SpendError
 from adaptkit.estimate import estimate
@@ -47,6 +48,9 @@ class Budget:
         Raises:
             SpendError: it is not enough, or nobody knows.
         """
+        if self.plan.cost is not None:
+            self._require_answers(self.plan.cost)
+            return True
         known = estimate(self.plan, self.data, Prices(self.adapter.context.prices), self.adapter)
         if known.usd is not None and known.price is not None:
             self._require(known.usd, f"by {known.price.source}, {known.price.date}")
@@ -76,6 +80,18 @@ class Budget:
             raise SpendError(
                 f"training this at the {self.adapter.backend} backend costs about ${usd:,.2f} ({source}), more than "
                 f"the budget of ${self.usd:,.2f}. Nothing was paid; less data, fewer epochs or a larger budget will do"
+            )
+
+    def _require_answers(self, cost: BatchCost) -> None:
+        if cost.usd is None:
+            raise SpendError(
+                f"nobody knows what these answers cost: {cost.basis}; what is unknown is not within a budget. Nothing "
+                "was sent"
+            )
+        if not cost.usd <= self.usd:
+            raise SpendError(
+                f"these answers cost up to about ${cost.usd:,.4g} ({cost.basis}), more than the budget of "
+                f"${self.usd:,.4g}. Nothing was sent; fewer questions, a smaller max_tokens or a larger budget will do"
             )
 
     def _unknown(self, why: str) -> SpendError:

@@ -608,9 +608,8 @@ class Client:
             table = {"backend": backend} | ({"model": model} if named is not None and named.is_required() else {})
             return self._adapter(configuration.target(backend, table))
         except AdaptkitError as error:
-            raise ConfigError(
-                f"nothing says how to reach {what}: add a target with backend = {backend!r} ({error})"
-            ) from None
+            how = f"add a target with backend = {backend!r} ({error})" if backend in names() else str(error)
+            raise ConfigError(f"nothing says how to reach {what}: {how}") from None
 
 
 def _settings(config: str | os.PathLike[str] | None, targets: Targets | None) -> Settings:

@@ -174,6 +174,8 @@ def target(name: str, table: object, *, base: Path | None = None) -> BackendConf
         config_type = adapter_type(backend).config_type
     except ConfigError as error:
         raise type(error)(f"[targets.{name}] backend: {error}") from error.__cause__
+    if config_type.made_by is not None:
+        raise ConfigError(f"[targets.{name}] backend: {backend!r} is no target; {config_type.made_by} makes such jobs")
     try:
         return config_type.model_validate(table, context={"base": base})
     except ValidationError as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from adaptkit import lifecycle, steps
+from adaptkit import batches, lifecycle, steps
 from adaptkit.cost import Cost
+from adaptkit.mapping import Answer
 from adaptkit.model import Model
 from adaptkit.state import JobState
 from adaptkit.types import Event, JobRef, ModelRef, Snapshot, Status
@@ -154,6 +155,23 @@ class Job:
             ConfigError: the table of prices has mistakes.
         """
         return self._state.cost()
+
+    def answers(self, timeout: float | None = None) -> Iterator[Answer]:
+        """Wait for a batch, and give what became of each question, in the order of the questions.
+
+        Answers are kept in ``answers.db`` in the home folder when they are first fetched: vendors keep them for about
+        a month. Of a batch that was cancelled or ran out of time there are the answers that were ready. What they have
+        cost together is in `figures` then.
+
+        Raises:
+            JobTimeout: it has not ended in time; it runs on.
+            JobFailed: the vendor took none of the questions.
+            UnsupportedError: jobs of this backend make a model.
+            BackendError: the answers cannot be had.
+        """
+        batches.answering(self._state)
+        self.wait(timeout)
+        return batches.answers(self._state)
 
     def delete_data(self) -> list[str]:
         """Delete the uploaded files that this job was made from.

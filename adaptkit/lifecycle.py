@@ -16,7 +16,7 @@ from adaptkit.steps import Emit, Pause, Steps
 from adaptkit.types import Status
 from adaptkit.waiting import pace, until
 
-__all__ = ["events", "result", "wait"]
+__all__ = ["ended", "events", "result", "wait"]
 
 
 def _poll(state: JobState) -> Steps[float | None]:
@@ -79,13 +79,14 @@ def result(state: JobState, timeout: float | None) -> Steps[str]:
     """
     status = yield from wait(state, timeout)
     if status is not Status.SUCCEEDED:
-        raise _ended(state)
+        raise ended(state)
     model_id = yield from attempt(state.retrieve, READ)
     yield lambda: shutdown.warn(state.open_adapter(), model_id, state.clock)
     return model_id
 
 
-def _ended(state: JobState) -> JobError:
+def ended(state: JobState) -> JobError:
+    """Why there is no model."""
     said = state.snapshot.message
     if state.snapshot.status is Status.CANCELLED:
         return JobCancelled(f"job {state.ref} was cancelled", ref=state.ref, snapshot=state.snapshot)

@@ -35,7 +35,7 @@ from adaptkit.retry import MAX_RETRY_AFTER, READ, Policy, attempt
 from adaptkit.steps import Clock, Pause, Steps
 from adaptkit.types import Message, Reply
 
-__all__ = ["Answer", "ask_all"]
+__all__ = ["Answer", "ask_all", "question_of"]
 
 #: With these no further question has a chance.
 HOPELESS = (
@@ -175,7 +175,7 @@ class _Asking:
         new: list[tuple[int, bytes, tuple[Message, ...]]] = []
         for number, question in numbered:
             try:
-                messages = _asked(question)
+                messages = question_of(question)
             except DataError as error:
                 done[number] = Answer(number, error=error)
                 continue
@@ -234,7 +234,7 @@ class _Asking:
             raise
 
 
-def _asked(question: Record | Conversation) -> tuple[Message, ...]:
+def question_of(question: Record | Conversation) -> tuple[Message, ...]:
     """What to say to the model.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -35,8 +35,12 @@ from adaptkit.steps import Clock, Request, Steps
 from adaptkit.types import Likelihood, Message, ModelRef, Reply
 
 if TYPE_CHECKING:
+    from adaptkit.batch_cost import BatchCost
+    from adaptkit.data import Record
     from adaptkit.deployment import Deployment
     from adaptkit.evidence.results import Comparison
+    from adaptkit.job import Job
+    from adaptkit.state import JobState
 
 __all__ = ["Conversation", "Model", "messages_of"]
 
@@ -151,6 +155,62 @@ class Model:
             raise self._cannot("tell how likely an answer is")
         return self._adapter.likelihood(self.id, [messages_of(conversation) for conversation in conversations])
 
+    def batch(
+        self,
+        questions: Iterable[Record | Conversation],
+        options: ChatOptions | None = None,
+        *,
+        fresh: bool = False,
+        budget: float | None = None,
+        **settings: Any,
+    ) -> Job:
+        """Have many questions answered within a day, at the vendor's lower price, as a job that outlives this process.
+
+        Get or create: the same questions to the same model are one batch. `Job.answers` has what came of it. What
+        `Client.map` or another batch has answered before is not asked again; with every answer there, the job has
+        ended and nothing is sent.
+
+        Args:
+            questions: A `Dataset` or conversations, as for `Client.map`.
+            options: How to answer.
+            fresh: Send a new batch of all questions even where one runs or has succeeded, or answers are there.
+            budget: US dollars that a new batch may cost at most, as `batch_cost` tells it.
+            **settings: Fields of `ChatOptions`, instead of ``options``.
+
+        Returns:
+            The job, once the vendor has accepted it; ``job.reused`` says whether it was there already.
+
+        Raises:
+            UnsupportedError: this model takes no batches, or the vendor not these; nothing was sent.
+            DataError: questions cannot be asked; all of them are named.
+            SpendError: it may cost more than the budget, or nobody knows what it costs; nothing was sent.
+            SubmissionUncertain: the paid request's answer was lost and no batch was found; nothing is sent twice.
+            BackendError: the vendor refused.
+        """
+        from adaptkit.job import Job  # noqa: PLC0415 - which makes models
+
+        chosen = options or ChatOptions(**settings)
+        return Job(steps.run(self._batch(questions, chosen, fresh=fresh, budget=budget), self._clock))
+
+    def batch_cost(
+        self,
+        questions: Iterable[Record | Conversation],
+        options: ChatOptions | None = None,
+        *,
+        fresh: bool = False,
+        **settings: Any,
+    ) -> BatchCost:
+        """What `batch` would cost at most, by the table of prices; sends and records nothing.
+
+        Takes what `batch` takes. Without ``max_tokens`` nobody knows how long answers are, so the cost is unknown.
+
+        Raises:
+            UnsupportedError, DataError: as for `batch`.
+        """
+        from adaptkit import batches  # noqa: PLC0415 - which asks a model
+
+        return batches.cost(self, self._adapter, questions, options or ChatOptions(**settings), fresh=fresh)
+
     def export(self, format: str, path: str | os.PathLike[str]) -> Path:  # noqa: A002 - the field's standard term
         """Write the model for another program to serve.
 
@@ -245,6 +305,14 @@ class Model:
         )
 
     # what `AsyncModel` shares -------------------------------------------------------------------------------------
+
+    def _batch(
+        self, questions: Iterable[Record | Conversation], options: ChatOptions, *, fresh: bool, budget: float | None
+    ) -> Steps[JobState]:
+        from adaptkit import batches  # noqa: PLC0415 - which asks a model
+
+        asked, journal, clock = (self, self._adapter, questions, options), self._journal(), self._clock
+        return batches.submit(*asked, journal=journal, clock=clock, fresh=fresh, budget=budget)
 
     def _chat(
         self, messages: Conversation, options: ChatOptions | None, schema: Any, settings: Mapping[str, Any]

@@ -20,7 +20,7 @@ import msgspec
 from adaptkit.errors import ConfigError
 from adaptkit.types import Usage
 
-__all__ = ["Energy", "Price", "Prices", "RateCard", "billions"]
+__all__ = ["BatchRate", "Energy", "Price", "Prices", "RateCard", "billions"]
 
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)b(?![A-Za-z0-9])", re.IGNORECASE)
 #: What follows a model's name in the name of a snapshot of it, and not in that of another model.
@@ -114,6 +114,22 @@ class RateCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return _SNAPSHOT.fullmatch(model[len(self.model) :]) is not None
 
 
+class BatchRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a vendor's batches cost.
+
+    Attributes:
+        service: Vendor.
+        factor: Times what the same calls cost one by one.
+        date: When it was read.
+        source: Where it was read.
+    """
+
+    service: str
+    factor: float
+    date: dt.date
+    source: str
+
+
 class Energy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What this machine's power costs, as its owner says it: ``[local]`` of a table of prices.
 
@@ -137,6 +153,7 @@ class Energy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class _Table(msgspec.Struct, forbid_unknown_fields=True):
     price: list[Price] = []
     chat: list[RateCard] = []
+    batch: list[BatchRate] = []
     local: Energy | None = None
 
 
@@ -154,6 +171,7 @@ class Prices:
         tables = [*([_read(path)] if path else ()), _own()]
         self._prices: Sequence[Price] = [price for table in tables for price in table.price]
         self._cards: Sequence[RateCard] = [card for table in tables for card in table.chat]
+        self._batches: Sequence[BatchRate] = [rate for table in tables for rate in table.batch]
         #: What the power of this machine costs; ``None`` unless the user's file says it.
         self.energy: Energy | None = next((table.local for table in tables if table.local), None)
 
@@ -182,6 +200,17 @@ class Prices:
         """
         found = [card for card in self._cards if card._is_for(service, model) and card.above <= tokens]  # noqa: SLF001
         return max(found, key=lambda card: card.above, default=None)
+
+    def batch_rate(self, service: str) -> BatchRate | None:
+        """What a vendor's batches cost beside calls."""
+        return next((rate for rate in self._batches if rate.service == service), None)
+
+    def batched(self, service: str, model: str, usage: Usage) -> float | None:
+        """What one answer in a vendor's batch has cost, in US dollars; ``None`` if unknown."""
+        rate = self.batch_rate(service)
+        card = self.chat(service, model, usage.input_tokens)
+        usd = None if card is None else card.usd(usage)
+        return None if rate is None or usd is None else usd * rate.factor
 
     def _first(self, what: str, backends: Sequence[str], model: str, settings: dict[str, str | None]) -> Price | None:
         for backend in backends:

@@ -31,6 +31,8 @@ _BUILT_IN = {
     "scripted": "adaptkit.testing.scripted:ScriptedAdapter",
     "together": "adaptkit.backends.together:TogetherAdapter",
 }
+#: Their jobs are made by a model and no target can name them: loaded like the others, and not listed.
+_OF_MODELS = {"batch": "adaptkit.backends.prompt.batch:BatchAdapter"}
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,15 @@ def names() -> list[str]:
 
 
 def adapter_type(name: str) -> type[Adapter[Any]]:
-    """Load the adapter class of a backend.
+    """Load the adapter class of a backend, one that no target can name among them.
 
     Raises:
         UnknownBackendError: no backend of that name; the message lists those there are.
         ConfigError: two packages claim the name, or the plugin does not load.
     """
     found = _found()
+    if name in _OF_MODELS:
+        return _load(name, [EntryPoint(name, _OF_MODELS[name], GROUP), *found.get(name, [])])
     if name not in found:
         raise UnknownBackendError(
             f"there is no backend {name!r}.{nearest(name, found)} Installed: {', '.join(sorted(found))}. "

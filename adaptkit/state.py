@@ -122,7 +122,7 @@ class JobState:
         """Ask the job to halt; nothing is asked of one that has ended."""
         adapter = self.open_adapter()
         if not isinstance(adapter, SupportsPause):
-            raise self._cannot("be paused")
+            raise self.cannot("be paused")
         if not self.snapshot.status.is_terminal:
             with self._naming():
                 adapter.pause(self.ref.id)
@@ -131,7 +131,7 @@ class JobState:
         """Ask a halted job to go on; nothing is asked of one that has ended."""
         adapter = self.open_adapter()
         if not isinstance(adapter, SupportsPause):
-            raise self._cannot("be resumed")
+            raise self.cannot("be resumed")
         if not self.snapshot.status.is_terminal:
             with self._naming():
                 adapter.resume(self.ref.id)
@@ -140,7 +140,7 @@ class JobState:
         """What is kept of earlier steps, earliest first."""
         adapter = self.open_adapter()
         if not isinstance(adapter, SupportsCheckpoints):
-            raise self._cannot("keep checkpoints that can be listed")
+            raise self.cannot("keep checkpoints that can be listed")
         with self._naming():
             return list(adapter.checkpoints(self.ref.id))
 
@@ -172,7 +172,7 @@ class JobState:
         """Delete the files that this job was made from and no other uses; gives their ids."""
         adapter = self.open_adapter()
         if not isinstance(adapter, SupportsDeleteData):
-            raise self._cannot("have their data deleted")
+            raise self.cannot("have their data deleted")
         if self.run_id is None:
             raise UnsupportedError(f"this journal does not know which files job {self.ref} was made from")
         if not self.snapshot.status.is_terminal:
@@ -221,7 +221,8 @@ class JobState:
             history = self.journal.history(self.run_id)
             self.noted |= {line.detail: line.at for line in history if line.what == "noted"}
 
-    def _cannot(self, what: str) -> UnsupportedError:
+    def cannot(self, what: str) -> UnsupportedError:
+        """That jobs of this backend have not this power."""
         return UnsupportedError(f"jobs of the {self.ref.backend} backend cannot {what}")
 
     @contextmanager

@@ -14,6 +14,7 @@ from adaptkit.adapter import ChatOptions
 from adaptkit.cli import doctor as examination
 from adaptkit.cli import show
 from adaptkit.cli.arguments import Data, ModelText, Ref, Seconds, Target
+from adaptkit.cli.batch import batch
 from adaptkit.cli.chat import one_answer, talk
 from adaptkit.cli.compare import compare
 from adaptkit.cli.evidence_report import report
@@ -234,6 +235,7 @@ def export(
     session.line({"format": format, "path": str(written)}, written)
 
 
+verb(app)(batch)
 verb(app)(compare)
 verb(app)(recommend)
 verb(app, name="learning-curve")(learning_curve)

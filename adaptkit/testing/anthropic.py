@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from adaptkit.testing.batches import AnthropicBatches
 from adaptkit.testing.wire import Answer, Asked, Route, Wire
 
 __all__ = ["FakeAnthropic"]
@@ -34,6 +35,7 @@ class FakeAnthropic:
 
     Attributes:
         wire: The server.
+        batches: Batches, which end when told to.
         requests: Bodies of the messages asked for, in order.
         overloaded: How many of the next requests are answered with 529.
         broken_after: Characters after which the next stream breaks off, or ``None``.
@@ -51,11 +53,13 @@ class FakeAnthropic:
         self.writes: int | None = 128_000
         self._next: deque[dict[str, Any]] = deque()
         self._cached: set[str] = set()
+        self.batches = AnthropicBatches(self._chat)
         self.wire = Wire(
             [
                 Route("POST", "/v1/messages", "chat", self._chat),
                 Route("POST", "/v1/messages/count_tokens", "count", self._count),
                 Route("GET", "/v1/models/{model}", "model", self._model),
+                *self.batches.routes(lambda: self.wire.url),
             ],
             key,
         )

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from adaptkit.testing.batches import MistralBatches
 from adaptkit.testing.embeddings import FakeEmbeddings
 from adaptkit.testing.wire import Answer, Asked, Route, Wire
 
@@ -33,6 +34,7 @@ class FakeMistral:
 
     Attributes:
         wire: The server.
+        batches: Batches, which end when told to.
         requests: Bodies of the answers asked for, in order.
         embeddings: What embeds.
         broken_after: Characters after which the next stream breaks off, or ``None``.
@@ -45,12 +47,14 @@ class FakeMistral:
         self.reads: int | None = 262_144
         self._next: deque[dict[str, Any]] = deque()
         self._seen: dict[str, list[str]] = {}
+        self.batches = MistralBatches(self._chat)
         self.embeddings = FakeEmbeddings()
         self.wire = Wire(
             [
                 Route("POST", "/v1/chat/completions", "chat", self._chat),
                 Route("GET", "/v1/models/{model}", "model", self._model),
                 self.embeddings.route,
+                *self.batches.routes,
             ],
             key,
         )

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from adaptkit.testing.batches import OpenAIBatches
 from adaptkit.testing.embeddings import FakeEmbeddings
 from adaptkit.testing.wire import Answer, Asked, Route, Wire
 
@@ -31,6 +32,7 @@ class FakeOpenAIChat:
         key: Key that every request must carry; ``None`` for any.
 
     Attributes:
+        batches: Batches, which end when told to.
         wire: The server.
         url: Address to configure, ``/v1`` at its end.
         requests: Bodies of the answers asked for, in order.
@@ -46,11 +48,13 @@ class FakeOpenAIChat:
         self._next: deque[dict[str, Any]] = deque()
         self._cached: set[str] = set()
         self.embeddings = FakeEmbeddings()
+        self.batches = OpenAIBatches(self._chat)
         self.wire = Wire(
             [
                 Route("POST", "/v1/responses", "chat", self._chat),
                 Route("POST", "/v1/responses/input_tokens", "count", self._count),
                 self.embeddings.route,
+                *self.batches.routes,
             ],
             key,
         )

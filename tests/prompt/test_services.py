@@ -279,7 +279,7 @@ def test_the_environment_leads_nowhere_else(setting, monkeypatch):
     adapter.context = type(adapter.context)(adapter.context.home)
     serving = adapter._serving
     service = serving.service(serving.model(model.id).adapted)
-    sdk = service._keyed.client()
+    sdk = service.keyed.client()
     address = getattr(sdk, "base_url", None) or sdk.sdk_configuration.server_url
     assert setting.vendor.host in str(address)
 

@@ -11,7 +11,7 @@ from functools import partial
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx2
 import msgspec
@@ -394,6 +394,26 @@ class PromptAdapter(Adapter[PromptConfig]):
         clock = SystemClock()
         service, ask = run(self._asked(model_id, messages, options), clock)
         return run(service.count(ask), clock)
+
+    def batch(self, model_id: str, asked: str, options: ChatOptions, numbers: Sequence[int]) -> Adapter[Any]:
+        """The backend of a batch at the vendor whose model this is."""
+        from adaptkit.backends.prompt.batch import BatchAdapter, BatchConfig  # noqa: PLC0415 - which builds on this
+
+        if self.config.vendor is None:
+            raise UnsupportedError(
+                f"{self.config.model} has no batch API that adaptkit speaks; client.map(model, questions) asks many "
+                "questions at a time, and none again that was answered"
+            )
+        config = BatchConfig(model=model_id, prompt=self.config.anchored(), asked=asked, answered=not numbers)
+        return BatchAdapter(config, self.context, options, self, numbers)
+
+    def vendor_service(self) -> Service:
+        """The vendor of the configuration, whatever model is asked."""
+        return self._serving.vendor_service()
+
+    def asked(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> tuple[Service, Ask]:
+        """Who answers a question, and the question with everything that stands around it."""
+        return run(self._asked(model_id, messages, options), SystemClock())
 
     def _answering(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Steps[Reply]:
         service, ask = yield from self._asked(model_id, messages, options)

@@ -102,6 +102,13 @@ class Serving:
                 self._services[adapted.model] = self._open(adapted)
             return self._services[adapted.model]
 
+    def vendor_service(self) -> Service:
+        """The vendor that the configuration names; loads its SDK."""
+        vendor, address, key_env = self._config.vendor, self._config.address, self._config.key_env
+        assert vendor is not None and address is not None and key_env is not None  # noqa: S101, PT018 - callers looked
+        with self._opening:
+            return open_vendor(vendor, self._http, address, key_env, self._backend)
+
     def open(self, path: str) -> tuple[Ready, Service]:
         """An adapted model and who answers for it; raises as `model` and `service` do."""
         ready = self.model(path)

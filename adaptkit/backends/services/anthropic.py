@@ -29,7 +29,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError("asking Claude", "anthropic", "anthropic") from error
 
-__all__ = ["open_service"]
+__all__ = ["Claude", "open_service"]
 
 #: New tokens where nobody names a number: room to think; what is not used costs nothing.
 MAX_TOKENS = 16_000
@@ -114,28 +114,28 @@ class Claude:
     def __init__(
         self, vendor: Vendor, keyed: Keyed[anthropic.Anthropic, anthropic.AsyncAnthropic], backend: str
     ) -> None:
-        self._vendor, self._keyed, self._backend = vendor, keyed, backend
+        self._vendor, self.keyed, self.backend = vendor, keyed, backend
         self._examples = Written(_examples)
 
     def answer(self, ask: Ask) -> Steps[Reply]:
         """See `Service.answer`."""
-        request, private = self._request(ask), private_texts(ask)
+        request, private = self.request(ask), private_texts(ask)
         if request["max_tokens"] > _UNSTREAMED:
             return (yield from self._assembled(request, private))
 
         def create(client: anthropic.Anthropic | anthropic.AsyncAnthropic) -> object:
             return client.messages.with_raw_response.create(**request)
 
-        with translated(self._backend, private), quietly(_LOGGER):
-            response = (yield self._keyed.request(create, create)).http_response
-        message = decoded(response, _Message, self._backend)
+        with translated(self.backend, private), quietly(_LOGGER):
+            response = (yield self.keyed.request(create, create)).http_response
+        message = decoded(response, _Message, self.backend)
         return _reply(message, msgspec.json.decode(response.content), _sources(request))
 
     def stream(self, ask: Ask) -> Iterator[str]:
         """See `Service.stream`."""
-        client, request = self._keyed.client(), self._request(ask)
+        client, request = self.keyed.client(), self.request(ask)
         ended = False
-        with translated(self._backend, private_texts(ask)):
+        with translated(self.backend, private_texts(ask)):
             with quietly(_LOGGER):
                 events = client.messages.create(**request, stream=True)
             with events:
@@ -149,14 +149,14 @@ class Claude:
     def count(self, ask: Ask) -> Steps[int | None]:
         """See `Service.count`."""
         counted = ("model", "messages", "system", "tools", "output_config")
-        request = {name: value for name, value in self._request(ask).items() if name in counted}
+        request = {name: value for name, value in self.request(ask).items() if name in counted}
 
         def count(client: anthropic.Anthropic | anthropic.AsyncAnthropic) -> object:
             return client.messages.with_raw_response.count_tokens(**request)
 
-        with translated(self._backend, private_texts(ask)), quietly(_LOGGER):
-            response = (yield self._keyed.request(count, count)).http_response
-        return decoded(response, _Counted, self._backend).input_tokens
+        with translated(self.backend, private_texts(ask)), quietly(_LOGGER):
+            response = (yield self.keyed.request(count, count)).http_response
+        return decoded(response, _Counted, self.backend).input_tokens
 
     def window(self, model: str) -> Steps[Window]:
         """See `ask.TellsWindow`."""
@@ -164,10 +164,17 @@ class Claude:
         def retrieve(client: anthropic.Anthropic | anthropic.AsyncAnthropic) -> object:
             return client.models.with_raw_response.retrieve(model, timeout=PATIENCE)
 
-        with translated(self._backend, ()), quietly(_LOGGER):
-            response = (yield self._keyed.request(retrieve, retrieve)).http_response
-        told = decoded(response, _Told, self._backend)
+        with translated(self.backend, ()), quietly(_LOGGER):
+            response = (yield self.keyed.request(retrieve, retrieve)).http_response
+        told = decoded(response, _Told, self.backend)
         return Window(reads=told.max_input_tokens or None, writes=told.max_tokens or None)
+
+    def read(self, raw: Mapping[str, Any]) -> Reply:
+        """The reply that a message is."""
+        try:
+            return _reply(msgspec.convert(raw, _Message), raw)
+        except msgspec.ValidationError as error:
+            raise ServiceError(f"Claude's message cannot be read: {error}", backend=self.backend) from None
 
     def _assembled(self, request: Mapping[str, Any], private: Sequence[str]) -> Steps[Reply]:
         """A long answer, streamed on its way and whole in the end."""
@@ -180,17 +187,18 @@ class Claude:
             async with client.messages.stream(**request) as stream:
                 return await stream.get_final_message()
 
-        with translated(self._backend, private), quietly(_LOGGER):
-            whole = (yield self._keyed.request(assemble, aassemble)).to_dict(mode="json")
+        with translated(self.backend, private), quietly(_LOGGER):
+            whole = (yield self.keyed.request(assemble, aassemble)).to_dict(mode="json")
         message = msgspec.convert(whole, _Message)
         if message.stop_reason is None:
             raise self._broken_off()
         return _reply(message, whole, _sources(request))
 
     def _broken_off(self) -> ServiceError:
-        return ServiceError("Claude's stream broke off before the answer's end", backend=self._backend)
+        return ServiceError("Claude's stream broke off before the answer's end", backend=self.backend)
 
-    def _request(self, ask: Ask) -> dict[str, Any]:
+    def request(self, ask: Ask) -> dict[str, Any]:
+        """A question in Claude's words, whoever carries it: a call or a batch."""
         refuse_options(self._vendor, msgspec.structs.asdict(ask.options))
         options = ask.options
         request: dict[str, Any] = {

@@ -12,9 +12,19 @@ from adaptkit.adapter import ChatOptions
 from adaptkit.backends.services.window import Window
 from adaptkit.documents import with_documents
 from adaptkit.steps import Steps
-from adaptkit.types import Document, Message, Reply
+from adaptkit.types import Document, Message, Reply, TextPart
 
-__all__ = ["Ask", "Cache", "Service", "TellsWindow", "in_words", "lower_bound", "private_texts", "upper_bound"]
+__all__ = [
+    "Ask",
+    "Cache",
+    "Service",
+    "TellsWindow",
+    "in_words",
+    "likely",
+    "lower_bound",
+    "private_texts",
+    "upper_bound",
+]
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,13 @@ def private_texts(ask: Ask) -> list[str]:
 def lower_bound(ask: Ask) -> int:
     """Fewer tokens than the prompt has, unless it is mostly blanks: a sixth of its characters."""
     return sum(map(len, private_texts(ask))) // 6
+
+
+def likely(ask: Ask) -> int | None:
+    """About as many tokens as the prompt has, a quarter of its bytes; ``None`` where it holds more than text."""
+    turns = (*ask.examples, *ask.found, *ask.messages)
+    parts = [part for turn in turns if isinstance(turn.content, tuple) for part in turn.content]
+    return upper_bound(ask) // 2 if all(isinstance(part, TextPart) for part in parts) else None
 
 
 def upper_bound(ask: Ask) -> int:

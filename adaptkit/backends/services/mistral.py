@@ -29,7 +29,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError("asking Mistral's models", "mistralai", "mistral") from error
 
-__all__ = ["open_service"]
+__all__ = ["Ministry", "open_service"]
 
 _FINISH = {"model_length": "length"}
 
@@ -109,31 +109,35 @@ class Ministry:
     """See `ask.Service`."""
 
     def __init__(self, vendor: Vendor, keyed: Keyed[Mistral, Mistral], backend: str) -> None:
-        self._vendor, self._keyed, self._backend = vendor, keyed, backend
+        self._vendor, self.keyed, self.backend = vendor, keyed, backend
 
     def answer(self, ask: Ask) -> Steps[Reply]:
         """See `Service.answer`."""
-        request = self._request(ask)
-        with translated(self._backend, private_texts(ask)):
-            asked = self._keyed.request(
+        request = self.request(ask)
+        with translated(self.backend, private_texts(ask)):
+            asked = self.keyed.request(
                 lambda client: client.chat.complete(**request), lambda client: client.chat.complete_async(**request)
             )
             answered = yield asked if _on_asyncio() else Request(asked.ask)
             raw = answered.model_dump(mode="json", by_alias=True)
+        return self.read(raw)
+
+    def read(self, raw: Mapping[str, Any]) -> Reply:
+        """The reply that a completion is."""
         try:
             completion = msgspec.convert(raw, _Completion)
         except msgspec.ValidationError as error:
             message = f"Mistral answered with something that is none of its answers: {error}"
-            raise ServiceError(message, backend=self._backend, status_code=200) from None
+            raise ServiceError(message, backend=self.backend, status_code=200) from None
         if not completion.choices:
-            raise ServiceError("Mistral answered without a choice", backend=self._backend, status_code=200)
+            raise ServiceError("Mistral answered without a choice", backend=self.backend, status_code=200)
         return self._reply(completion, raw)
 
     def stream(self, ask: Ask) -> Iterator[str]:
         """See `Service.stream`."""
-        client, request = self._keyed.client(), self._request(ask)
+        client, request = self.keyed.client(), self.request(ask)
         ended = False
-        with translated(self._backend, private_texts(ask)), client.chat.stream(**request) as events:
+        with translated(self.backend, private_texts(ask)), client.chat.stream(**request) as events:
             for event in events:
                 for choice in event.data.choices[:1]:
                     ended = ended or bool(choice.finish_reason)
@@ -144,7 +148,7 @@ class Ministry:
                     elif content:
                         yield from (chunk.text for chunk in content if chunk.type == "text" and chunk.text)
         if not ended:
-            raise ServiceError("Mistral's stream broke off before the answer's end", backend=self._backend)
+            raise ServiceError("Mistral's stream broke off before the answer's end", backend=self.backend)
 
     def count(self, ask: Ask) -> Steps[int | None]:
         """Mistral has no counter."""
@@ -154,16 +158,16 @@ class Ministry:
 
     def embed(self, model: str, texts: Sequence[str]) -> Vectors:
         """See `embedding.Embeds`."""
-        with translated(self._backend, texts):
-            answered = self._keyed.client().embeddings.create(model=model, inputs=list(texts))
+        with translated(self.backend, texts):
+            answered = self.keyed.client().embeddings.create(model=model, inputs=list(texts))
             found = [Embedded(each.embedding or [], -1 if each.index is None else each.index) for each in answered.data]
-        return EmbeddingAnswer(found).vectors(len(texts), self._backend)
+        return EmbeddingAnswer(found).vectors(len(texts), self.backend)
 
     def window(self, model: str) -> Steps[Window]:
         """See `ask.TellsWindow`; what an answer has at most is not told."""
         asked: dict[str, Any] = {"model_id": model, "timeout_ms": int(PATIENCE * 1000)}
-        with translated(self._backend, ()):
-            request = self._keyed.request(
+        with translated(self.backend, ()):
+            request = self.keyed.request(
                 lambda client: client.models.retrieve(**asked), lambda client: client.models.retrieve_async(**asked)
             )
             told = yield request if _on_asyncio() else Request(request.ask)
@@ -171,7 +175,8 @@ class Ministry:
         said = "max_context_length" in told.model_fields_set
         return Window(reads=told.max_context_length or None if said else None)
 
-    def _request(self, ask: Ask) -> dict[str, Any]:
+    def request(self, ask: Ask) -> dict[str, Any]:
+        """A question in Mistral's words, whoever carries it: a call or a batch."""
         refuse_options(self._vendor, msgspec.structs.asdict(ask.options))
         options = ask.options
         fields: dict[str, Any] = {
@@ -201,7 +206,7 @@ class Ministry:
             ),
             finish_reason=_FINISH.get(finish, finish),
             tool_calls=tuple(
-                tool_call(call.function.name, call.function.arguments, call.id, self._backend) for call in calls
+                tool_call(call.function.name, call.function.arguments, call.id, self.backend) for call in calls
             ),
             raw=raw,
         )

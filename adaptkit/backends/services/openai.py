@@ -33,7 +33,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError("asking OpenAI's models", "openai", "openai") from error
 
-__all__ = ["open_service"]
+__all__ = ["Gpt", "open_service"]
 
 _LOGGER = "openai._base_client"
 #: Sent by the SDK's `post` and not by its `create`, which fits every part of a prompt to its types before it sends the
@@ -104,25 +104,25 @@ class Gpt:
     """See `ask.Service`."""
 
     def __init__(self, vendor: Vendor, keyed: Keyed[openai.OpenAI, openai.AsyncOpenAI], backend: str) -> None:
-        self._vendor, self._keyed, self._backend = vendor, keyed, backend
+        self._vendor, self.keyed, self.backend = vendor, keyed, backend
         self._examples = Written(_examples)
 
     def answer(self, ask: Ask) -> Steps[Reply]:
         """See `Service.answer`."""
-        request, private = self._request(ask), private_texts(ask)
-        with translated(self._backend, private), quietly(_LOGGER):
+        request, private = self.request(ask), private_texts(ask)
+        with translated(self.backend, private), quietly(_LOGGER):
             answered = yield self._post(_RESPONSES, request)
-        response = decoded(answered, _Response, self._backend)
+        response = decoded(answered, _Response, self.backend)
         if response.status == "failed" or response.error is not None:
             raise self._failed(response.error, private)
         return self._reply(response, msgspec.json.decode(answered.content))
 
     def stream(self, ask: Ask) -> Iterator[str]:
         """See `Service.stream`."""
-        client, request = self._keyed.client(), self._request(ask)
+        client, request = self.keyed.client(), self.request(ask)
         private = private_texts(ask)
         ended = False
-        with translated(self._backend, private):
+        with translated(self.backend, private):
             with quietly(_LOGGER):
                 events = client.post(
                     _RESPONSES,
@@ -143,33 +143,44 @@ class Gpt:
                         raise self._failed({"message": event.message, "code": event.code}, private)
                     ended = ended or event.type in _ENDS
         if not ended:
-            raise ServiceError("OpenAI's stream broke off before the answer's end", backend=self._backend)
+            raise ServiceError("OpenAI's stream broke off before the answer's end", backend=self.backend)
 
     def count(self, ask: Ask) -> Steps[int | None]:
         """See `Service.count`."""
         counted = ("model", "input", "tools", "text")
-        request = {name: value for name, value in self._request(ask).items() if name in counted}
-        with translated(self._backend, private_texts(ask)), quietly(_LOGGER):
+        request = {name: value for name, value in self.request(ask).items() if name in counted}
+        with translated(self.backend, private_texts(ask)), quietly(_LOGGER):
             answered = yield self._post(f"{_RESPONSES}/input_tokens", request)
-        return decoded(answered, _Counted, self._backend).input_tokens
+        return decoded(answered, _Counted, self.backend).input_tokens
+
+    def read(self, raw: Mapping[str, Any]) -> Reply:
+        """The reply that a response is."""
+        try:
+            response = msgspec.convert(raw, _Response)
+        except msgspec.ValidationError as error:
+            raise ServiceError(f"OpenAI's response cannot be read: {error}", backend=self.backend) from None
+        if response.status == "failed" or response.error is not None:
+            raise ServiceError("OpenAI failed in the middle of its answer", backend=self.backend)
+        return self._reply(response, raw)
 
     def embed(self, model: str, texts: Sequence[str]) -> Vectors:
         """See `embedding.Embeds`."""
-        with translated(self._backend, texts), quietly(_LOGGER):
+        with translated(self.backend, texts), quietly(_LOGGER):
             answered = self._post("/embeddings", embedding_request(model, texts)).ask()
-        return decoded(answered, EmbeddingAnswer, self._backend).vectors(len(texts), self._backend)
+        return decoded(answered, EmbeddingAnswer, self.backend).vectors(len(texts), self.backend)
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Request:
         def post(client: openai.OpenAI | openai.AsyncOpenAI) -> object:
             return client.post(path, body=body, cast_to=httpx2.Response, options=_OPTIONS)
 
-        return self._keyed.request(post, post)
+        return self.keyed.request(post, post)
 
     def _failed(self, error: object, private: list[str]) -> ServiceError:
         _, words = service_words({"error": error}, private)
-        return ServiceError(f"OpenAI failed in the middle of its answer: {words}", backend=self._backend)
+        return ServiceError(f"OpenAI failed in the middle of its answer: {words}", backend=self.backend)
 
-    def _request(self, ask: Ask) -> dict[str, Any]:
+    def request(self, ask: Ask) -> dict[str, Any]:
+        """A question in OpenAI's words, whoever carries it: a call or a batch."""
         refuse_options(self._vendor, msgspec.structs.asdict(ask.options))
         options = ask.options
         request: dict[str, Any] = {
@@ -194,7 +205,7 @@ class Gpt:
     def _reply(self, response: _Response, raw: Mapping[str, Any]) -> Reply:
         contents = [content for item in response.output if item.type == "message" for content in item.content or ()]
         calls = tuple(
-            tool_call(item.name, item.arguments, item.call_id, self._backend)
+            tool_call(item.name, item.arguments, item.call_id, self.backend)
             for item in response.output
             if item.type == "function_call"
         )

@@ -155,13 +155,24 @@ def _discreet(record: logging.LogRecord) -> bool:
     return not (_sending.get() and record.levelno <= logging.DEBUG)
 
 
+def _whole(response: httpx2.Response, error: Exception) -> httpx2.Response:
+    """A response with its body, which some SDK read from the stream and kept in its error."""
+    try:
+        response.content  # noqa: B018 - looked at
+    except httpx2.ResponseNotRead:
+        kept = {name: each for name, each in response.headers.items() if not name.startswith(("content-", "transfer-"))}
+        text = str(getattr(error, "body", None) or "")
+        return httpx2.Response(response.status_code, headers=kept, text=text, request=response.request)
+    return response
+
+
 def _plain(error: Exception, backend: str, private: Sequence[str]) -> Exception:
     if isinstance(error.__cause__, AdaptkitError | httpx2.RequestError):  # wrapped on its way through the SDK
         return error.__cause__
     response = getattr(error, "response", None) or getattr(error, "raw_response", None)
     if isinstance(response, httpx2.Response) and not response.is_success:
         try:
-            raise_for(response, backend, private)
+            raise_for(_whole(response, error), backend, private)
         except BackendError as meant:
             return meant.with_traceback(None)
     body = getattr(error, "body", None)

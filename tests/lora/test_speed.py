@@ -123,15 +123,12 @@ def test_energy_is_part_of_what_it_costs_and_of_the_budget(
 
 
 def test_what_a_run_did_take_is_told_with_its_energy(trained: tuple[Path, str], prices: Path) -> None:
-    from adaptkit.evidence.entrants import entrants
-
     with Client(targets=TARGETS, home=trained[0], prices=prices) as client:
-        (found,) = entrants(client._bench(), ["t"])
-        assert found.training_seconds is not None
-        assert found.training_usd(()) == pytest.approx(found.training_seconds * 36 / 3600 * 0.5)
+        cost = client.jobs()[0].cost()
+        assert cost.seconds
+        assert cost.usd == pytest.approx(cost.seconds * 36 / 3600 * 0.5)
     with Client(targets=TARGETS, home=trained[0]) as client:
-        (found,) = entrants(client._bench(), ["t"])
-        assert found.training_usd(()) == 0.0
+        assert client.jobs()[0].cost().usd == 0.0
 
 
 def test_energy_that_nobody_knows_is_within_no_budget(data: Dataset, tmp_path: Path, prices: Path) -> None:

@@ -27,7 +27,8 @@ from adaptkit import (
     Reply,
     ServiceError,
 )
-from adaptkit.http import Clients, Egress, PerLoop
+from adaptkit.http import Egress
+from adaptkit.http_clients import Clients, PerLoop
 from adaptkit.testing.openai_chat import FakeOpenAIChat
 from tests.prompt.conftest import KEY, rows
 from tests.prompt.server import Answer

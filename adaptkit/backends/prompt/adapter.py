@@ -52,7 +52,8 @@ from adaptkit.backends.services.vendors import split_model
 from adaptkit.backends.terms import refuse
 from adaptkit.data import DataRules, Dataset, Record
 from adaptkit.errors import ArtifactError, DataError, MissingDependencyError, NotFoundError, UnsupportedError
-from adaptkit.http import TIMEOUT, Clients, loopback
+from adaptkit.http import TIMEOUT, loopback
+from adaptkit.http_clients import Clients
 from adaptkit.prices import Prices
 from adaptkit.retrieval import Chunking, CorpusSize
 from adaptkit.retrieval.fts5 import MOST_VECTORS

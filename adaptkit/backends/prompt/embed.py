@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from adaptkit.backends.services.embedding import open_embedding, patient
 from adaptkit.backends.services.vendors import Vendor, split_model
 from adaptkit.errors import ConfigError
-from adaptkit.http import Clients, checked_url, loopback
+from adaptkit.http import checked_url, loopback
+from adaptkit.http_clients import Clients
 from adaptkit.retrieval import Embedder
 
 __all__ = ["Embed", "EmbedSetting", "EmbeddedBy", "Embedding"]

@@ -18,7 +18,8 @@ from adaptkit.backends.services.plain import ChatWire, ThisMachine
 from adaptkit.backends.services.vendors import Vendor, open_vendor, split_model
 from adaptkit.backends.services.window import Window, window_of
 from adaptkit.errors import AdaptkitError, ConfigError, DataError, NotFoundError, UnsupportedError
-from adaptkit.http import TIMEOUT, Clients
+from adaptkit.http import TIMEOUT
+from adaptkit.http_clients import Clients
 from adaptkit.steps import Steps, SystemClock, run
 
 __all__ = ["HUB", "Ready", "Serving", "served"]

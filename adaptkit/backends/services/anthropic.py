@@ -20,7 +20,7 @@ from adaptkit.backends.services.vendors import Vendor, refuse_options
 from adaptkit.backends.services.window import Window
 from adaptkit.decodable import decodable
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
-from adaptkit.http import Clients
+from adaptkit.http_clients import Clients
 from adaptkit.steps import Steps
 from adaptkit.types import Citation, Document, ImagePart, Message, Reply, TextPart, ToolCall, Usage
 

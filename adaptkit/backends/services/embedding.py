@@ -16,7 +16,8 @@ from adaptkit.backends.services.sdk import decoded
 from adaptkit.backends.services.vendors import Vendor, open_vendor
 from adaptkit.decodable import decodable
 from adaptkit.errors import ServiceError, UnsupportedError
-from adaptkit.http import Clients, key_from, raise_for, translating
+from adaptkit.http import key_from, raise_for, translating
+from adaptkit.http_clients import Clients
 from adaptkit.retry import UPLOAD, attempt
 from adaptkit.steps import SystemClock, run
 

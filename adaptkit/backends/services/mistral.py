@@ -20,7 +20,7 @@ from adaptkit.backends.services.window import Window
 from adaptkit.data.formats.messages import write_message
 from adaptkit.decodable import decodable
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
-from adaptkit.http import Clients
+from adaptkit.http_clients import Clients
 from adaptkit.steps import Request, Steps
 from adaptkit.types import AudioPart, Document, Message, Reply, Usage
 

@@ -22,7 +22,8 @@ from adaptkit.backends.services.vendors import Vendor, refuse_options
 from adaptkit.decodable import decodable
 from adaptkit.documents import with_documents
 from adaptkit.errors import MissingDependencyError, ServiceError, UnsupportedError
-from adaptkit.http import Clients, service_words
+from adaptkit.http import service_words
+from adaptkit.http_clients import Clients
 from adaptkit.prices import Prices
 from adaptkit.steps import Request, Steps
 from adaptkit.types import Document, ImagePart, Message, Reply, TextPart, ToolCall, Usage

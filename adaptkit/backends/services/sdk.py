@@ -17,7 +17,8 @@ import httpx2
 import msgspec
 
 from adaptkit.errors import AdaptkitError, BackendError, ServiceError
-from adaptkit.http import PerLoop, key_from, raise_for, service_words, translating
+from adaptkit.http import key_from, raise_for, service_words, translating
+from adaptkit.http_clients import PerLoop
 from adaptkit.steps import Request
 from adaptkit.types import Message
 

@@ -10,7 +10,7 @@ from typing import Any
 from adaptkit.adapter import Abilities
 from adaptkit.backends.services.ask import Service
 from adaptkit.errors import UnsupportedError
-from adaptkit.http import Clients
+from adaptkit.http_clients import Clients
 from adaptkit.types import Document
 
 __all__ = ["VENDORS", "Vendor", "open_vendor", "split_model"]

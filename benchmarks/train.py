@@ -79,8 +79,8 @@ def setup(given: argparse.Namespace, work: Any) -> tuple[Any, list[Any]]:
     from adaptkit.backends.base_model import find_base
     from adaptkit.backends.chat_tokenizer import ChatTokenizer
     from adaptkit.backends.lora.config import LoraConfig, resolve
-    from adaptkit.backends.lora.encode import encode
     from adaptkit.backends.lora.training import Setup
+    from adaptkit.backends.training.encode import encode
     from adaptkit.data import Dataset
     from adaptkit.machine import this_machine
 
@@ -121,7 +121,7 @@ def ours(given: argparse.Namespace) -> tuple[list[float], list[int]]:
 
 
 def planned(found: Any, encoded: list[Any]) -> list[list[int]]:
-    from adaptkit.backends.lora.batches import plan_batches
+    from adaptkit.backends.training.batches import plan_batches
 
     return plan_batches([len(example) for example in encoded], BATCH, found.config.epochs, 0)
 

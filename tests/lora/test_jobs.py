@@ -18,8 +18,8 @@ from adaptkit import BackendError, NotFoundError, Status
 from adaptkit.backends.local_jobs import job as jobs
 from adaptkit.backends.local_jobs.failures import describe
 from adaptkit.backends.local_jobs.job import MOST_STARTS, Job, Spec
-from adaptkit.backends.lora import checkpoints
 from adaptkit.backends.lora.failures import explained
+from adaptkit.backends.training import checkpoints
 from adaptkit.process import process_name
 from tests.lora.conftest import ROWS, Bench, digest
 

@@ -21,7 +21,7 @@ import pytest
 from adaptkit import Client, Dataset, Status
 from adaptkit.backends.local_jobs.job import MOST_STARTS, Job
 from adaptkit.backends.lora import LoraConfig
-from adaptkit.backends.lora.checkpoints import MARKER
+from adaptkit.backends.training.checkpoints import MARKER
 from tests.lora.conftest import LONGEST, ROWS, Bench, digest
 from tests.postgres import postgres_server, postgres_url
 

@@ -17,10 +17,11 @@ from adaptkit import AdaptkitError, ChatOptions, Message, UnsupportedError
 from adaptkit.backends.base_model import Base, find_base
 from adaptkit.backends.chat_template import ChatTemplate
 from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
-from adaptkit.backends.lora.batches import IGNORED, pack, pad, plan_batches
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import memory_needed, refuse_if_short
-from adaptkit.backends.lora.training import build_model, collate, loss_of
+from adaptkit.backends.lora.training import build_model
+from adaptkit.backends.training.batches import IGNORED, pack, pad, plan_batches
+from adaptkit.backends.training.losses import collate, loss_of
 from adaptkit.machine import Gpu, Machine
 from tests.lora.conftest import ROWS, Bench
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from adaptkit.backends.lora.batches import plan_batches
-from adaptkit.backends.lora.encode import Pair
 from adaptkit.backends.lora.training import (
     Result,
     Setup,
@@ -20,6 +18,8 @@ from adaptkit.backends.lora.training import (
     tokens_of_steps,
     training_arguments,
 )
+from adaptkit.backends.training.batches import plan_batches
+from adaptkit.backends.training.encode import Pair
 
 __all__ = ["train_dpo"]
 

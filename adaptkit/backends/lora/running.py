@@ -13,11 +13,11 @@ from adaptkit.backends.base_model import Base, fetch, find_base, sha256_of
 from adaptkit.backends.chat_tokenizer import ChatTokenizer
 from adaptkit.backends.local_jobs import Job, Work
 from adaptkit.backends.lora.config import LoraConfig, resolve
-from adaptkit.backends.lora.encode import encode, encode_pairs
 from adaptkit.backends.lora.estimate import refuse_if_short
 from adaptkit.backends.lora.failures import explained
 from adaptkit.backends.lora.training import Result, Setup, import_trainer, train_sft
 from adaptkit.backends.model_folder import base_hash, canonical_adapter, copy_tokenizer, finish
+from adaptkit.backends.training.encode import encode, encode_pairs
 from adaptkit.machine import this_machine
 
 __all__ = ["run", "save"]

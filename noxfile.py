@@ -102,7 +102,7 @@ def tests(session: nox.Session) -> None:
     """Oldest Python with everything; newest without torch, whose CPU build is not to be had for every Python."""
     wheel = _wheel(session)
     extras = "anthropic,bedrock,cli,eval,mistral,openai,optimize,parquet,postgres,report,schema,together"
-    extras += ",train,trl" if session.python == AVAILABLE[0] else ""
+    extras += ",ray,slurm,storage,train,trl" if session.python == AVAILABLE[0] else ""
     session.install("-q", *CONSTRAINED, f"adaptkit[{extras}] @ {wheel.resolve().as_uri()}", *TEST_TOOLS)
     _pytest(session, *(() if session.python == AVAILABLE[0] else WITHOUT_TORCH))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from adaptkit.adapter import BackendConfig, LocalPath, ModelName
 from adaptkit.backends.base_model import Base
+from adaptkit.backends.training.defaults import LONGEST, defaults_for, precision_for
 from adaptkit.errors import UnsupportedError
 from adaptkit.machine import Machine
 
@@ -85,28 +85,6 @@ class LoraConfig(BackendConfig):
         return given
 
 
-@dataclass(frozen=True)
-class _Defaults:
-    rank: int
-    alpha: float
-    epochs: int
-    learning_rate: float
-    full_learning_rate: float
-    dpo_learning_rate: float
-
-
-#: Learning rates measured: LoRA's best is about ten times that of full training (Thinking Machines, "LoRA Without
-#: Regret"; the same on the built-in base), and a model of a million parameters takes far more than a large one.
-_SMALL = _Defaults(rank=8, alpha=16, epochs=8, learning_rate=2.5e-3, full_learning_rate=5e-4, dpo_learning_rate=5e-4)
-_LARGE = _Defaults(rank=16, alpha=32, epochs=3, learning_rate=2e-4, full_learning_rate=1e-5, dpo_learning_rate=1e-5)
-#: Parameters below which a model is small.
-SMALL = 20_000_000
-#: Tokens of one example, unless the model reads fewer.
-LONGEST = 2048
-#: Below this width bf16 gains nothing on a CPU (measured on AVX512-BF16: none at 128, a gain from 192).
-BF16_WIDTH = 192
-
-
 def resolve(config: LoraConfig, base: Base | None, machine: Machine) -> LoraConfig:
     """Fill in every field that is ``None`` or ``auto``.
 
@@ -119,7 +97,7 @@ def resolve(config: LoraConfig, base: Base | None, machine: Machine) -> LoraConf
     Raises:
         UnsupportedError: the fields contradict each other, the model or the machine.
     """
-    defaults = _SMALL if base is not None and base.parameters < SMALL else _LARGE
+    defaults = defaults_for(base.parameters if base is not None else None)
     device = machine.device(config.device)
     reads = base.size("max_position_embeddings", LONGEST) if base is not None else None
     if config.max_length is not None and reads is not None and config.max_length > reads:
@@ -130,13 +108,10 @@ def resolve(config: LoraConfig, base: Base | None, machine: Machine) -> LoraConf
         raise UnsupportedError('quantization = "4bit" needs an NVIDIA GPU; leave it out, or choose a smaller model')
     if config.packing and config.method == "dpo":
         raise UnsupportedError('packing = true is for method = "sft"; leave it out')
-    if config.method == "dpo":
-        rate = defaults.dpo_learning_rate / (10 if config.weights == "full" else 1)
-    else:
-        rate = defaults.full_learning_rate if config.weights == "full" else defaults.learning_rate
+    rate = defaults.rate(config.method, full=config.weights == "full")
     precision = config.precision
     if precision == "auto" and base is not None:
-        precision = "bf16" if machine.gains_by_bf16(device, base.size("hidden_size") >= BF16_WIDTH) else "fp32"
+        precision = precision_for(base, device, machine)
     # rslora divides by the root of the rank, so half of alpha gives about the same change at these ranks
     alpha = defaults.alpha / 2 if config.weights == "rslora" else defaults.alpha
     return config.model_copy(

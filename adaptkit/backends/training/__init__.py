@@ -2,6 +2,7 @@
 
 | module | idea |
 |---|---|
+| `defaults` | what is taken where nothing is set |
 | `encode` | records to token ids |
 | `batches` | which examples go together, planned from the seed alone |
 | `losses` | what is learned |

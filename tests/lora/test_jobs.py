@@ -18,8 +18,9 @@ from adaptkit import BackendError, NotFoundError, Status
 from adaptkit.backends.local_jobs import job as jobs
 from adaptkit.backends.local_jobs.failures import describe
 from adaptkit.backends.local_jobs.job import MOST_STARTS, Job, Spec
-from adaptkit.backends.lora.failures import explained
+from adaptkit.backends.lora.running import lower
 from adaptkit.backends.training import checkpoints
+from adaptkit.backends.training.failures import explained
 from adaptkit.process import process_name
 from tests.lora.conftest import ROWS, Bench, digest
 
@@ -160,12 +161,12 @@ def test_out_of_memory_says_what_to_lower(bench: Bench) -> None:
     adapter = bench.adapter()
     job = bench.job(bench.submit(adapter))
     for error in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")):
-        with pytest.raises(BackendError) as caught, explained(job.spec.config):
+        with pytest.raises(BackendError) as caught, explained("cpu", lower(job.spec.config)):
             raise error
         words = describe(caught.value, job)
         assert "out of memory" in words
         assert "batch_size (now 8" in words
-    with pytest.raises(RuntimeError, match="another"), explained(job.spec.config):
+    with pytest.raises(RuntimeError, match="another"), explained("cpu", lower(job.spec.config)):
         raise RuntimeError("another")
     assert "the disk is full" in describe(OSError(28, "No space left on device"), job)
     assert "secret-row" not in describe(ValueError("secret-row"), job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from adaptkit.backends.chat_tokenizer import ChatTokenizer
 from adaptkit.backends.local_jobs import Job, Work
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short
-from adaptkit.backends.lora.failures import explained
 from adaptkit.backends.lora.training import Result, Setup, import_trainer, train_sft
 from adaptkit.backends.model_folder import base_hash, canonical_adapter, copy_tokenizer, finish
 from adaptkit.backends.training.encode import encode, encode_pairs
+from adaptkit.backends.training.failures import explained
 from adaptkit.machine import this_machine
 
-__all__ = ["run", "save"]
+__all__ = ["lower", "run", "save"]
 
 #: Parameters below which one thread of the CPU is enough: several would mostly wait for one another. Measured on two
 #: cores, where one thread was clearly faster at 1 million, as fast at 3 million, and slower from 5 million on.
@@ -29,8 +29,17 @@ SMALL = 4_000_000
 
 def run(job: Job, work: Work) -> str:
     """Train what a job asks for and write its model; gives the model's folder."""
-    with explained(job.spec.config):
+    with explained(job.spec.config["device"], lower(job.spec.config)):
         return str(_train(job, work))
+
+
+def lower(config: Mapping[str, Any]) -> list[str]:
+    """What needs less memory, in words."""
+    lower = [f"batch_size (now {config['batch_size']}; gradient_accumulation makes up for it)"]
+    lower.append(f"max_length (now {config['max_length']})")
+    if config["weights"] == "full":
+        lower.append('or train fewer weights with weights = "lora"')
+    return lower
 
 
 def _train(job: Job, work: Work) -> Path:
@@ -57,7 +66,7 @@ def _train(job: Job, work: Work) -> Path:
     }
     examples, held_out = encoded["train"], encoded.get("validation")
     if not work.told:
-        for words in examples.warnings(longest):
+        for words in examples.tally.warnings(longest):
             work.tell("warning", words)
     work.enter()
     if config.method == "dpo":

@@ -11,7 +11,7 @@ from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
 from adaptkit.data.records import ChatRecord, CompletionRecord, PreferenceRecord, Record, TextRecord
 from adaptkit.errors import AdaptkitError, DataError
 
-__all__ = ["Examples", "Pair", "encode", "encode_pairs"]
+__all__ = ["Examples", "Pair", "Tally", "encode", "encode_pairs", "examples", "pairs"]
 
 
 ExampleT = TypeVar("ExampleT", Encoded, "Pair")
@@ -30,29 +30,24 @@ class Pair:
 
 
 @dataclass
-class Examples(Generic[ExampleT]):
-    """Encoded examples.
+class Tally:
+    """What became of examples.
 
     Attributes:
-        encoded: In the order of the data.
-        cut: How many were longer than the limit and lost their end.
+        kept: How many there are.
+        cut: How many of them were longer than the limit and lost their end.
         empty: How many were left out because nothing in them is learned.
         unending: How many learned turns do not end in the end-of-sequence token.
     """
 
-    encoded: list[ExampleT] = field(default_factory=list)
+    kept: int = 0
     cut: int = 0
     empty: int = 0
     unending: int = 0
 
-    @property
-    def tokens(self) -> int:
-        """Tokens altogether."""
-        return sum(len(example) for example in self.encoded)
-
     def warnings(self, longest: int) -> list[str]:
         """What to tell of it."""
-        total = len(self.encoded) + self.empty
+        total = self.kept + self.empty
         said = []
         if self.cut:
             said.append(f"{self.cut} of {total} examples are longer than max_length = {longest} tokens and were cut")
@@ -66,32 +61,17 @@ class Examples(Generic[ExampleT]):
         return said
 
 
-def encode_pairs(
-    records: Iterable[Record], tokenizer: ChatTokenizer, longest: int, between: Callable[[], None] = lambda: None
-) -> Examples[Pair]:
-    """Encode preference records; arguments and errors as for `encode`.
+@dataclass
+class Examples(Generic[ExampleT]):
+    """Encoded examples, in the order of the data, and what became of the others."""
 
-    A pair that is too long loses the end of its answers; one whose prompt leaves them no room is left out.
-    """
-    found: Examples[Pair] = Examples()
-    for number, record in enumerate(records, start=1):
-        if not isinstance(record, PreferenceRecord):
-            raise DataError(f'example {number}: a {record.kind} record is for method = "sft"')
-        with _numbered(number):
-            prompt, chosen = tokenizer.answer(record.prompt, record.chosen, record.tools)
-            _, rejected = tokenizer.answer(record.prompt, record.rejected, record.tools)
-        room = longest - len(prompt)
-        if max(len(chosen), len(rejected)) > room:
-            found.cut += 1
-        pair = Pair(prompt, chosen[: max(room, 0)], rejected[: max(room, 0)])
-        if pair.chosen and pair.rejected and pair.chosen != pair.rejected:
-            found.encoded.append(pair)
-        else:
-            found.empty += 1
-        between()
-    if not found.encoded:
-        raise DataError("no pair has two different answers that fit into max_length")
-    return found
+    encoded: list[ExampleT] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens altogether."""
+        return sum(len(example) for example in self.encoded)
 
 
 @contextmanager
@@ -103,38 +83,89 @@ def _numbered(number: int) -> Iterator[None]:
         raise type(error)(f"example {number}: {error}") from None
 
 
+def encode_pairs(
+    records: Iterable[Record], tokenizer: ChatTokenizer, longest: int, between: Callable[[], None] = lambda: None
+) -> Examples[Pair]:
+    """`pairs` in memory; arguments and errors as for `encode`."""
+    tally = Tally()
+    return Examples(list(pairs(records, tokenizer, longest, tally, between)), tally)
+
+
+def pairs(
+    records: Iterable[Record],
+    tokenizer: ChatTokenizer,
+    longest: int,
+    tally: Tally,
+    between: Callable[[], None] = lambda: None,
+) -> Iterator[Pair]:
+    """Preference records, one by one; arguments and errors as for `examples`.
+
+    A pair that is too long loses the end of its answers; one whose prompt leaves them no room is left out.
+    """
+    for number, record in enumerate(records, start=1):
+        if not isinstance(record, PreferenceRecord):
+            raise DataError(f'example {number}: a {record.kind} record is for method = "sft"')
+        with _numbered(number):
+            prompt, chosen = tokenizer.answer(record.prompt, record.chosen, record.tools)
+            _, rejected = tokenizer.answer(record.prompt, record.rejected, record.tools)
+        room = longest - len(prompt)
+        if max(len(chosen), len(rejected)) > room:
+            tally.cut += 1
+        pair = Pair(prompt, chosen[: max(room, 0)], rejected[: max(room, 0)])
+        if pair.chosen and pair.rejected and pair.chosen != pair.rejected:
+            tally.kept += 1
+            yield pair
+        else:
+            tally.empty += 1
+        between()
+    if not tally.kept:
+        raise DataError("no pair has two different answers that fit into max_length")
+
+
 def encode(
     records: Iterable[Record], tokenizer: ChatTokenizer, longest: int, between: Callable[[], None] = lambda: None
 ) -> Examples[Encoded]:
-    """Encode every record.
+    """`examples` in memory."""
+    tally = Tally()
+    return Examples(list(examples(records, tokenizer, longest, tally, between)), tally)
+
+
+def examples(
+    records: Iterable[Record],
+    tokenizer: ChatTokenizer,
+    longest: int | None,
+    tally: Tally,
+    between: Callable[[], None] = lambda: None,
+) -> Iterator[Encoded]:
+    """Records, one by one, as token ids.
 
     Args:
         records: Conversations, texts or completions.
         tokenizer: The model's.
-        longest: Tokens that an example may have.
+        longest: Tokens that an example may have; ``None`` for as many as there are.
+        tally: Where it is counted what became of them.
         between: Called after each record, to notice a cancellation.
 
     Raises:
         DataError: a record cannot be encoded, named by its number and never by its content; or nothing is left.
     """
-    found: Examples[Encoded] = Examples()
     eos = tokenizer.tokenizer.eos_token_id
     for number, record in enumerate(records, start=1):
         with _numbered(number):
             example = _encode(record, tokenizer)
-        if len(example.ids) > longest:
-            found.cut += 1
+        if longest is not None and len(example.ids) > longest:
+            tally.cut += 1
             example = Encoded(example.ids[:longest], example.learn[:longest])
         elif eos is not None and any(example.learn) and not _ends(example, eos):
-            found.unending += 1
+            tally.unending += 1
         if any(example.learn[1:]):
-            found.encoded.append(example)
+            tally.kept += 1
+            yield example
         else:
-            found.empty += 1
+            tally.empty += 1
         between()
-    if not found.encoded:
+    if not tally.kept:
         raise DataError("no example has anything to learn from: every one lacks an assistant turn of weight 1")
-    return found
 
 
 def _ends(example: Encoded, eos: int) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from adaptkit.errors import BackendError
 
@@ -12,11 +11,12 @@ __all__ = ["explained"]
 
 
 @contextmanager
-def explained(config: Mapping[str, Any]) -> Iterator[None]:
+def explained(device: str, lower: Sequence[str]) -> Iterator[None]:
     """Say of an error inside the block what to do, where it means that the memory is too small.
 
     Args:
-        config: The configuration that training runs with.
+        device: Whose memory.
+        lower: Settings that would need less of it, each in words.
 
     Raises:
         BackendError: the memory is too small; anything else as it is.
@@ -26,11 +26,7 @@ def explained(config: Mapping[str, Any]) -> Iterator[None]:
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
-        lower = [f"batch_size (now {config['batch_size']}; gradient_accumulation makes up for it)"]
-        lower.append(f"max_length (now {config['max_length']})")
-        if config["weights"] == "full":
-            lower.append('or train fewer weights with weights = "lora"')
-        message = f"out of memory on {config['device']}. Lower {', '.join(lower)}, or take a smaller model."
+        message = f"out of memory on {device}. Lower {', '.join(lower)}, or take a smaller model."
         raise BackendError(message) from error
 
 

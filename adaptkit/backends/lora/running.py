@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from adaptkit.backends.base_model import Base, fetch, find_base, sha256_of
+from adaptkit.backends.base_model import Base, fetch, find_base
 from adaptkit.backends.chat_tokenizer import ChatTokenizer
 from adaptkit.backends.local_jobs import Job, Work
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short
 from adaptkit.backends.lora.training import Result, Setup, import_trainer, train_sft
-from adaptkit.backends.model_folder import base_hash, canonical_adapter, copy_tokenizer, finish
+from adaptkit.backends.model_folder import finish
 from adaptkit.backends.training.encode import encode, encode_pairs
 from adaptkit.backends.training.failures import explained
+from adaptkit.backends.training.saving import facts_of, write
 from adaptkit.machine import this_machine
 
 __all__ = ["lower", "run", "save"]
@@ -95,36 +95,8 @@ def save(job: Job, config: LoraConfig, base: Base, result: Result) -> Path:
     draft = models / f".{job.id}"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
-    if config.weights == "full":
-        _save_whole(result.model, base, draft)
-    else:
-        result.model.save_pretrained(draft, safe_serialization=True, save_embedding_layers=False)
-        (draft / "README.md").unlink(missing_ok=True)
-        canonical_adapter(draft, base.name)
-    copy_tokenizer(base.folder, draft)
+    write(result.model, base, base.folder, draft)
+    facts = facts_of(job, base, draft) | {"config": config.model_dump(mode="json"), "metrics": result.metrics}
     target = models / job.id
-    facts = {
-        "base": {"model": base.name, "sha256": base_hash(base), "bytes": base.bytes, "parameters": base.parameters},
-        "chat_template_sha256": _hash(draft / "chat_template.jinja"),
-        "tokenizer_sha256": _hash(draft / "tokenizer.json"),
-        "data_fingerprint": job.spec.fingerprint,
-        "config": config.model_dump(mode="json"),
-        "metrics": result.metrics,
-        "job": job.id,
-        "created": round(time.time(), 3),
-    }
     finish(draft, target, facts)
     return target.resolve()
-
-
-def _save_whole(model: Any, base: Base, draft: Path) -> None:
-    """In the precision that the base is stored in: training's fp32 copy is twice as large and no better."""
-    import torch  # noqa: PLC0415
-
-    stored = getattr(torch, str(base.config.get("dtype") or base.config.get("torch_dtype") or "float32"), torch.float32)
-    model.config.use_cache = True
-    model.to(stored).save_pretrained(draft, safe_serialization=True)
-
-
-def _hash(file: Path) -> str | None:
-    return sha256_of([file]) if file.is_file() else None

@@ -11,9 +11,8 @@ from transformers import MistralConfig as Shape
 from adaptkit import UnsupportedError
 from adaptkit.backends.mistral import MistralConfig
 from adaptkit.backends.mistral.figures import figures, memory
-from adaptkit.backends.mistral.settings import resolve
+from adaptkit.backends.mistral.settings import on_machine, resolve
 from adaptkit.backends.mistral.sizes import Size, size_of
-from adaptkit.machine import Machine
 
 EIGHT = "mistralai/Ministral-3-8B-Base-2512"
 H100 = 80e9
@@ -22,13 +21,14 @@ H100 = 80e9
 def planned(**given: object) -> MistralConfig:
     run = {"engine": "slurm", "gpus_per_node": 1, **given.pop("run", {})}
     config = MistralConfig.model_validate({"model": EIGHT, "method": "cpt", "run": run, **given})
-    return resolve(config, None, size_of(EIGHT, None), Machine())
+    size = size_of(EIGHT, None)
+    return on_machine(resolve(config, None, size), None, size, None)
 
 
 def needed(**given: object) -> int:
     config, size = planned(**given), size_of(EIGHT, None)
     assert size is not None
-    return memory(config, size, config.stages[0].max_length or 0, halved=True)
+    return memory(config, size, config.stages[0].max_length or 0)
 
 
 def test_sizes_are_those_of_the_models_that_transformers_makes() -> None:
@@ -60,8 +60,10 @@ def test_the_8b_base_fits_the_gpus_that_a_published_run_had() -> None:
 def test_memory_of_lora_is_near_a_published_peak() -> None:
     # PEFT's own bench: Llama-3.2-3B in bf16, rank 32, 4 rows of at most 768 tokens: 22.3 GB
     size = Size(28, 3072, 8192, 24, 8, 128, 128256, tied=True)
-    config = MistralConfig(model="x", weights="lora", rank=32, micro_batch_size=4, activation_checkpointing=False)
-    assert memory(config, size, 768, halved=True) == pytest.approx(22.3e9, rel=0.15)
+    config = MistralConfig(
+        model="x", weights="lora", rank=32, micro_batch_size=4, activation_checkpointing=False, precision="bf16"
+    )
+    assert memory(config, size, 768) == pytest.approx(22.3e9, rel=0.15)
 
 
 def test_hours_and_money_are_those_of_a_published_run() -> None:
@@ -69,7 +71,7 @@ def test_hours_and_money_are_those_of_a_published_run() -> None:
     config = planned(weights="lora", rank=64, run={"usd_per_gpu_hour": 3.95})
     size = size_of(EIGHT, None)
     assert size is not None
-    found = figures(config, size, [20_600_000], 20_600_000 / (5.40 * 3600), halved=True)
+    found = figures(config, size, [20_600_000], 20_600_000 / (5.40 * 3600))
     assert found.seconds == pytest.approx(5.40 * 3600)
     assert found.usd == pytest.approx(21.33, abs=0.01)
     assert found.steps == pytest.approx(20_600_000 / (8 * 2048), abs=1)
@@ -80,7 +82,7 @@ def test_hours_and_money_are_those_of_a_published_run() -> None:
 def test_what_is_not_known_is_not_made_up() -> None:
     size = size_of(EIGHT, None)
     assert size is not None
-    found = figures(planned(), size, [None], None, halved=True)
+    found = figures(planned(), size, [None], None)
     assert found.tokens is found.seconds is found.usd is None
     assert "unknown" in str(found)
     assert size_of("somebody/else", None) is None
@@ -90,7 +92,7 @@ def test_replay_counts_in_what_is_learned() -> None:
     size = size_of(EIGHT, None)
     assert size is not None
     stage = {"method": "cpt", "epochs": 2, "replay": {"data": "general.jsonl", "share": 0.2}}
-    found = figures(planned(method=None, stages=[stage]), size, [1000], None, halved=True)
+    found = figures(planned(method=None, stages=[stage]), size, [1000], None)
     assert found.tokens == 2500
 
 
@@ -119,6 +121,13 @@ def test_stages_take_what_they_lack_from_the_target_and_the_size() -> None:
 def test_configurations_that_make_no_sense_are_refused(given: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said.replace("(", r"\(")):
         MistralConfig.model_validate(given)
+
+
+def test_what_the_machine_decides_is_no_part_of_the_run() -> None:
+    size = size_of(EIGHT, None)
+    plain = MistralConfig(model=EIGHT, method="cpt")
+    cluster = plain.model_copy(update={"run": planned().run})
+    assert resolve(plain, None, size) == resolve(cluster, None, size).model_copy(update={"run": plain.run})
 
 
 def test_several_nodes_are_not_this_machine() -> None:

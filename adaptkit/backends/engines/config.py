@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -55,3 +56,9 @@ class RunConfig(BaseModel):
     def processes(self) -> int:
         """Processes of all machines together."""
         return self.nodes * self.each
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts that jobs are sent to."""
+        host = urlsplit(self.address or "").hostname
+        return (host,) if host else ()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 
 from adaptkit.backends.mistral.config import MistralConfig
 from adaptkit.backends.mistral.sizes import Size
+from adaptkit.errors import UnsupportedError
 from adaptkit.estimate import duration
+from adaptkit.machine import Machine
 
-__all__ = ["Figures", "figures", "memory"]
+__all__ = ["Figures", "figures", "memory", "refuse_if_short"]
 
 #: Bytes of a trained weight: itself, its gradient and AdamW's two averages, all fp32.
 TRAINED = 16
@@ -60,15 +64,15 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(lines)
 
 
-def memory(config: MistralConfig, size: Size, length: int, *, halved: bool) -> int:
+def memory(config: MistralConfig, size: Size, length: int) -> int:
     """Bytes that each process needs at least.
 
     Args:
-        config: Resolved settings.
+        config: Settings on the machine that trains.
         size: The model's.
         length: Tokens of the longest row.
-        halved: Whether it is computed in bf16.
     """
+    halved = config.precision == "bf16"
     full, parts = config.weights == "full", config.run.processes if shards(config) else 1
     width = 2 if halved else 4
     trained = _trained(config, size)
@@ -93,9 +97,7 @@ def _trained(config: MistralConfig, size: Size) -> int:
     return size.text if config.weights == "full" else size.lora(config.rank or 0)
 
 
-def figures(
-    config: MistralConfig, size: Size, tokens: Sequence[int | None], speed: float | None, *, halved: bool
-) -> Figures:
+def figures(config: MistralConfig, size: Size, tokens: Sequence[int | None], speed: float | None) -> Figures:
     """What a training takes.
 
     Args:
@@ -103,7 +105,6 @@ def figures(
         size: The model's.
         tokens: Of each stage's data, once.
         speed: Tokens a second of all processes together, measured or given.
-        halved: Whether it is computed in bf16.
     """
     stages = config.resolved_stages
     longest = max(stage.max_length or 0 for stage in stages)
@@ -119,7 +120,7 @@ def figures(
         parameters=size.parameters,
         trained=_trained(config, size),
         processes=config.run.processes,
-        memory=memory(config, size, longest, halved=halved),
+        memory=memory(config, size, longest),
         tokens=total,
         steps=None if total is None else _steps(config, known),
         seconds=seconds,
@@ -136,3 +137,33 @@ def _steps(config: MistralConfig, tokens: Sequence[int]) -> int | None:
         math.ceil(count / ((stage.batch_size or 1) * (stage.max_length or 1)))
         for stage, count in zip(stages, tokens, strict=True)
     )
+
+
+def refuse_if_short(config: MistralConfig, found: Figures, machine: Machine, home: Path) -> None:
+    """Refuse what cannot run on this machine, where it is this machine that it is to run on.
+
+    Raises:
+        UnsupportedError: each thing that there is too little of, and what to do.
+    """
+    short = list(_short(config, found, machine, home)) if config.run.engine == "local" else []
+    if short:
+        raise UnsupportedError("; ".join(short))
+
+
+def _short(config: MistralConfig, found: Figures, machine: Machine, home: Path) -> Iterator[str]:
+    gpu = config.device == "cuda"
+    has, needs = machine.memory("cuda:0" if gpu else "cpu"), found.memory * (1 if gpu else found.processes)
+    if gpu and found.processes > len(machine.gpus):
+        yield f"run.gpus_per_node = {found.processes}, but this machine has {len(machine.gpus)} GPUs"
+    if has is not None and needs > has:
+        less = 'weights = "lora", more GPUs with run.parallel = "fsdp"' if config.weights == "full" else "more GPUs"
+        yield (
+            f"{config.model} with weights = {config.weights!r} needs at least {needs / 1e9:.1f} GB of memory "
+            f"{'on each GPU' if gpu else 'here'} and there are {has / 1e9:.1f} GB: use {less}, or a smaller model"
+        )
+    # two whole checkpoints and the one being written (the weight and two averages), the stages' models, the last one
+    filled = found.trained * (12 * 3 + 4 * (len(config.resolved_stages) + 1))
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if filled > free:
+        yield f"checkpoints and models need {filled / 1e9:.1f} GB of disk and {there} has {free / 1e9:.1f} GB free"

@@ -1,4 +1,4 @@
-"""Every setting of a training that was left open, filled in by the model and the machine."""
+"""Every setting of a training that was left open, filled in: by the model what is learned, by the machine how."""
 
 from __future__ import annotations
 
@@ -9,49 +9,34 @@ from adaptkit.backends.training.defaults import LONGEST, SMALL, Defaults, defaul
 from adaptkit.errors import UnsupportedError
 from adaptkit.machine import Machine
 
-__all__ = ["resolve"]
+__all__ = ["on_machine", "resolve"]
 
 
-def resolve(config: MistralConfig, base: Base | None, size: Size | None, machine: Machine) -> MistralConfig:
-    """Fill in every field that is ``None`` or ``auto``.
+def resolve(config: MistralConfig, base: Base | None, size: Size | None) -> MistralConfig:
+    """Fill in what decides what is learned; the same on every machine.
 
     Args:
         config: As it was set.
         base: The model's files, where they are here.
         size: Its size, where it is known.
-        machine: Where it will run, if the engine is this machine.
 
     Raises:
-        UnsupportedError: the fields contradict each other, the model or the machine.
+        UnsupportedError: the fields contradict each other or the model.
     """
-    parameters = size.parameters if size is not None else None
-    defaults, small = defaults_for(parameters), parameters is not None and parameters < SMALL
-    reads = base.size("max_position_embeddings", LONGEST) if base is not None else None
-    here = config.run.engine == "local"
-    if config.run.nodes > 1 and here:
+    if config.run.nodes > 1 and config.run.engine == "local":
         raise UnsupportedError('engine = "local" is one machine; use engine = "slurm" or "ray" for more nodes')
-    device = machine.device(config.device).partition(":")[0] if here else config.device.replace("auto", "cuda")
-    if device == "mps":  # torch.distributed and bf16 training want NVIDIA's GPUs or a CPU
-        device = "cpu"
-    precision = config.precision
-    if precision == "auto":
-        local = base is not None and here
-        precision = precision_for(base, "cuda:0" if device == "cuda" else device, machine) if local else "bf16"  # type: ignore[arg-type]
+    if config.run.processes > 1 and config.dropout:
+        raise UnsupportedError("dropout differs by the number of processes, so what is learned would too; leave it out")
+    defaults = defaults_for(size.parameters if size is not None else None)
+    reads = base.size("max_position_embeddings", LONGEST) if base is not None else None
+    lora = config.weights == "lora"
     return config.model_copy(
         update={
             "model": base.name if base is not None else config.model,
             "method": None,
             "stages": tuple(_stage(stage, config, defaults, reads) for stage in config.resolved_stages),
-            "rank": config.rank or defaults.rank,
-            "alpha": config.alpha or defaults.alpha,
-            "epochs": config.epochs or defaults.epochs,
-            "micro_batch_size": config.micro_batch_size
-            or (max(1, config.batch_size // config.run.processes) if small else 1),
-            "activation_checkpointing": not small
-            if config.activation_checkpointing is None
-            else config.activation_checkpointing,
-            "precision": precision,
-            "device": device,
+            "rank": config.rank or (defaults.rank if lora else None),
+            "alpha": config.alpha or (defaults.alpha if lora else None),
         }
     )
 
@@ -68,5 +53,37 @@ def _stage(stage: Stage, config: MistralConfig, defaults: Defaults, reads: int |
             "learning_rate": stage.learning_rate or config.learning_rate or rate,
             "max_length": longest or min(reads or LONGEST, LONGEST),
             "beta": stage.beta or (config.beta if stage.method == "dpo" else None),
+        }
+    )
+
+
+def on_machine(config: MistralConfig, base: Base | None, size: Size | None, machine: Machine | None) -> MistralConfig:
+    """Fill in how it is computed, which the machine decides that trains.
+
+    Args:
+        config: What `resolve` gave.
+        base: The model's files, where they are here.
+        size: Its size, where it is known.
+        machine: Where it runs; ``None`` for one that nobody has seen, which is taken to have GPUs that gain by bf16.
+
+    Raises:
+        UnsupportedError: the machine has no such device.
+    """
+    device, precision = config.device.replace("auto", "cuda"), config.precision.replace("auto", "bf16")
+    if machine is not None and base is not None:
+        found = machine.device(config.device)
+        if found == "mps":  # torch.distributed knows NVIDIA's GPUs and CPUs
+            found = "cpu"
+        device = found.partition(":")[0]
+        precision = precision_for(base, found, machine) if config.precision == "auto" else config.precision
+    small = size is not None and size.parameters < SMALL
+    each = max(1, config.batch_size // config.run.processes) if small else 1
+    kept = config.activation_checkpointing
+    return config.model_copy(
+        update={
+            "device": device,
+            "precision": precision,
+            "micro_batch_size": config.micro_batch_size or each,
+            "activation_checkpointing": not small if kept is None else kept,
         }
     )

@@ -1,6 +1,6 @@
 """Checkpoints that are whole or do not count.
 
-The trainer writes a checkpoint file by file; a kill in between leaves a folder that looks like one, and a missing
+A trainer writes a checkpoint file by file; a kill in between leaves a folder that looks like one, and a missing
 optimizer file would be passed over in silence. So a checkpoint counts only once `complete` has written the list of its
 files with their hashes, last and by a rename; anything else is skipped.
 """
@@ -8,6 +8,7 @@ files with their hashes, last and by a rename; anything else is skipped.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import msgspec
@@ -15,10 +16,11 @@ import msgspec
 from adaptkit.backends.base_model import sha256_of
 from adaptkit.durable import replace_file, sync
 
-__all__ = ["complete", "newest", "prune", "step_of"]
+__all__ = ["TRAINER", "complete", "newest", "prune", "step_of"]
 
 MARKER = "complete.json"
-_NEEDED = {"optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth"}
+#: What a checkpoint of transformers' trainer does not go on without.
+TRAINER = frozenset({"optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth"})
 
 
 def step_of(checkpoint: Path) -> int:
@@ -38,16 +40,16 @@ def complete(checkpoint: Path) -> None:
     sync(checkpoint.parent)
 
 
-def newest(folder: Path) -> Path | None:
-    """The newest whole checkpoint; torn ones are passed over."""
+def newest(folder: Path, needed: AbstractSet[str] = TRAINER) -> Path | None:
+    """The newest whole checkpoint, which has the files needed; torn ones are passed over."""
     found = [path for path in folder.glob("checkpoint-*") if step_of(path) > 0]
-    return next((path for path in sorted(found, key=step_of, reverse=True) if _is_whole(path)), None)
+    return next((path for path in sorted(found, key=step_of, reverse=True) if _is_whole(path, needed)), None)
 
 
-def _is_whole(checkpoint: Path) -> bool:
+def _is_whole(checkpoint: Path, needed: AbstractSet[str]) -> bool:
     try:
         hashes = msgspec.json.decode((checkpoint / MARKER).read_bytes(), type=dict[str, str])
-        whole = hashes.keys() >= _NEEDED
+        whole = hashes.keys() >= needed
         return whole and all(sha256_of([checkpoint / name]) == digest for name, digest in hashes.items())
     except (OSError, msgspec.MsgspecError):
         return False

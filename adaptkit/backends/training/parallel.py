@@ -1,0 +1,244 @@
+"""The processes that train one model together, and how the model is spread over them.
+
+Every process runs the same program. What it is told by torchrun's environment (``RANK``, ``WORLD_SIZE``,
+``LOCAL_RANK``, ``MASTER_ADDR``, ``MASTER_PORT``) makes them a group; without it, a process is alone, and nothing here
+costs it anything. Gradients are sums over the processes, never means: what a step learns is then a matter of its rows
+alone, and not of how many processes share them.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from adaptkit.errors import ConfigError
+
+__all__ = ["Group", "Parallel", "Precision", "Spread", "joined"]
+
+Parallel = Literal["ddp", "fsdp"]
+Precision = Literal["fp32", "bf16"]
+
+#: How long one process may keep the others waiting. A dead one is noticed at once, by its connection or its engine.
+PATIENCE = timedelta(hours=6)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run, as one of them sees them.
+
+    Attributes:
+        rank: This one's number.
+        world: How many there are.
+        local: This one's number on its machine.
+        device: A ``torch.device``, where its model is.
+    """
+
+    rank: int
+    world: int
+    local: int
+    device: Any
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one that tells, decides and writes."""
+        return self.rank == 0
+
+    def sum(self, *numbers: float) -> list[float]:
+        """Each number summed over the processes, on the CPU: a GPU at work is not waited for.
+
+        They are added as 64-bit floats, so that counts below 2**53 are exact.
+        """
+        if self.world == 1:
+            return list(numbers)
+        import torch  # noqa: PLC0415 - an extra
+
+        found = torch.tensor(numbers, dtype=torch.float64)
+        torch.distributed.all_reduce(found)
+        return [float(number) for number in found]
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in any process."""
+        return self.sum(flag)[0] > 0
+
+    def barrier(self) -> None:
+        """Wait until all have come here."""
+        self.sum(0)
+
+    def add(self, tensor: Any) -> Any:
+        """A tensor of this process's device, summed over the processes in place and without waiting for it."""
+        if self.world > 1:
+            import torch  # noqa: PLC0415
+
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def share(self, value: Any) -> Any:
+        """What the leading process gives, as all have it then: anything that JSON can say."""
+        if self.world == 1:
+            return value
+        import torch  # noqa: PLC0415
+
+        said = bytearray(json.dumps(value).encode()) if self.leads else bytearray()
+        (size,) = self.sum(len(said))
+        held = torch.frombuffer(said, dtype=torch.uint8) if said else torch.empty(int(size), dtype=torch.uint8)
+        torch.distributed.broadcast(held, 0)
+        return json.loads(bytes(held.tolist()))
+
+
+@contextmanager
+def joined(device: str = "cpu") -> Iterator[Group]:
+    """This process as one of its group: alone, or with those that torchrun's environment names.
+
+    Args:
+        device: ``cpu`` or ``cuda``; with several GPUs each process takes the one of its local rank.
+
+    Raises:
+        ConfigError: GPUs are asked for and there is none for this process.
+    """
+    import torch  # noqa: PLC0415
+
+    rank, world, local = (int(os.environ.get(name, given)) for name, given in _ENVIRONMENT)
+    if device != "cpu":
+        if local >= torch.cuda.device_count():
+            raise ConfigError(
+                f"process {rank} wants GPU {local} of its machine, which has {torch.cuda.device_count()}: start as "
+                "many processes a machine as it has GPUs (run.gpus_per_node)"
+            )
+        torch.cuda.set_device(local)
+        torch.set_float32_matmul_precision("high")
+    group = Group(rank, world, local, torch.device("cuda", local) if device != "cpu" else torch.device("cpu"))
+    if world == 1:
+        yield group
+        return
+    # numbers on the CPU go by gloo also where the gradients go by nccl
+    torch.distributed.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl", timeout=PATIENCE)
+    yield group
+    # after an error the others are in the middle of something: the process's end tells them
+    torch.distributed.destroy_process_group()
+
+
+_ENVIRONMENT = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+
+
+class Spread:
+    """A model that the processes of a group train together.
+
+    Args:
+        model: A transformers or PEFT model, the same in all processes; it is moved to their devices.
+        group: The processes.
+        parallel: ``ddp``, a whole copy each; ``fsdp`` (FSDP2), a part of every decoder layer and of the rest each.
+        precision: ``bf16`` computes in it; trained weights stay as they are, and gradients are summed in fp32.
+
+    Attributes:
+        model: What is called: the model or what is around it.
+        inner: The model itself.
+    """
+
+    def __init__(self, model: Any, group: Group, parallel: Parallel, precision: Precision) -> None:
+        self.inner, self.group, self.precision = model, group, precision
+        self.sharded = group.world > 1 and parallel == "fsdp"
+        self._bare: Any = None
+        if self.sharded:
+            self._bare = _without_weights(model)
+            _shard(model, group, precision)
+        self.model = model if self.sharded else model.to(group.device)
+        if group.world > 1 and not self.sharded and any(weight.requires_grad for weight in model.parameters()):
+            self.model = _copied(model, group)
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """What is learned, by its name in the model."""
+        return {name: weight for name, weight in self.inner.named_parameters() if weight.requires_grad}
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """Around every use of the model: the precision that it computes in."""
+        import torch  # noqa: PLC0415
+
+        if self.precision == "bf16" and not self.sharded:
+            return torch.autocast(self.group.device.type, torch.bfloat16)  # type: ignore[no-any-return]
+        return nullcontext()
+
+    def accumulating(self, last: bool) -> AbstractContextManager[Any]:
+        """Around forward and backward of a part of a step: gradients are summed over the processes with the last.
+
+        A model in parts sums every time: whole gradients until the last would take the memory that the parts save.
+        """
+        return nullcontext() if last or self.model is self.inner else self.model.no_sync()
+
+    def clip(self, longest: float) -> Any:
+        """Scale the gradients down to a norm of all of them together; gives the norm before, as a tensor."""
+        import torch  # noqa: PLC0415
+
+        weights = [weight for weight in self.trained.values() if weight.grad is not None]
+        norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights])
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        torch.nn.utils.clip_grads_with_norm_(weights, longest, norm)
+        return norm
+
+    def whole(self) -> Any:
+        """The model, plain again, in the leading process; where it was in parts it is on the CPU then.
+
+        Gives ``None`` in the other processes of a model in parts. All processes must call it.
+        """
+        if not self.sharded:
+            return self.inner
+        import torch  # noqa: PLC0415
+
+        into = dict(self._bare.named_parameters())
+        for name, weight in self.inner.named_parameters():
+            full = weight.detach().full_tensor().cpu()
+            if self.group.leads:
+                learned = torch.nn.Parameter(full, requires_grad=weight.requires_grad)
+                torch.utils.swap_tensors(into[name], learned)  # in place, so that tied weights stay tied
+        return self._bare if self.group.leads else None
+
+
+def _without_weights(model: Any) -> Any:
+    """A copy of a model with nothing in its weights."""
+    import torch  # noqa: PLC0415
+
+    empty = {
+        id(weight): torch.nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=weight.requires_grad)
+        for weight in model.parameters()
+    }
+    return copy.deepcopy(model, empty)
+
+
+def _shard(model: Any, group: Group, precision: Precision) -> None:
+    import torch  # noqa: PLC0415
+    from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard  # noqa: PLC0415
+
+    halved = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if precision == "bf16" else MixedPrecisionPolicy()
+    mesh = torch.distributed.init_device_mesh(group.device.type, (group.world,))
+    layers = set(model._no_split_modules or ())  # noqa: SLF001 - where transformers says what its layers are
+    for module in list(model.modules()):
+        if type(module).__name__ in layers:
+            fully_shard(module, mesh=mesh, mp_policy=halved)
+    fully_shard(model, mesh=mesh, mp_policy=halved)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
+
+
+def _copied(model: Any, group: Group) -> Any:
+    from torch.nn.parallel import DistributedDataParallel  # noqa: PLC0415
+
+    devices = None if group.device.type == "cpu" else [group.local]
+    made = DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, broadcast_buffers=False)
+    made.register_comm_hook(None, lambda _, bucket: _summed(bucket))
+    return made
+
+
+def _summed(bucket: Any) -> Any:
+    """What DDP does with gradients, without its division by the number of processes."""
+    import torch  # noqa: PLC0415
+
+    done = torch.distributed.all_reduce(bucket.buffer(), async_op=True).get_future()
+    return done.then(lambda found: found.value()[0])

@@ -73,8 +73,6 @@ class ClusterAdapter(MistralAdapter):
         size = size_of(self.config.model, base)
         config = resolve(self.config, base, size)
         files = checked_files(config, data)
-        if base is not None:
-            refuse_rows(files, base.folder)
         request = config.model_dump(mode="json", exclude_none=True)
         if size is not None:
             request["figures"] = self._figures(config, files, base, size)

@@ -9,27 +9,144 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from adaptkit.backends.base_model import Base, fetch, find_base
+from adaptkit.backends.causal_model import refuse_quantized
+from adaptkit.backends.chat_tokenizer import open_tokenizer
 from adaptkit.backends.local_jobs import Job, Work
-from adaptkit.backends.mistral.config import MistralConfig, Stage
+from adaptkit.backends.mistral.config import MistralConfig
+from adaptkit.backends.mistral.encoding import Encoder, Part
 from adaptkit.backends.mistral.figures import shards
+from adaptkit.backends.mistral.loading import Loader
 from adaptkit.backends.mistral.settings import on_machine, resolve
 from adaptkit.backends.mistral.sizes import size_of
 from adaptkit.backends.mistral.telling import StageWork
+from adaptkit.backends.mistral.words import Words, words
 from adaptkit.backends.model_folder import MANIFEST, finish
-from adaptkit.backends.training import corpus, rows
-from adaptkit.backends.training.encode import Tally, examples, pairs
 from adaptkit.backends.training.failures import explained
 from adaptkit.backends.training.loop import Result, Settings, held_out_loss, train
-from adaptkit.backends.training.losses import PreferenceLoss, token_loss
+from adaptkit.backends.training.losses import Loss, PreferenceLoss, token_loss
 from adaptkit.backends.training.parallel import Group, Spread, joined
+from adaptkit.backends.training.rows import Rows
 from adaptkit.backends.training.saving import facts_of, write
-from adaptkit.data.records import ChatRecord, CompletionRecord, Record, TextRecord
 from adaptkit.machine import this_machine
 
 __all__ = ["run"]
+
+#: Parameters below which one thread of a CPU is enough: several would mostly wait for one another.
+SMALL = 4_000_000
+
+
+def run(job: Job, work: Work) -> str:
+    """Train what a job asks for and write its model; gives the model's folder."""
+    asked = MistralConfig.model_validate(job.spec.config)
+    base = find_base(asked.model, fetch(asked.model, offline=job.spec.offline))
+    refuse_quantized(base)
+    size = size_of(asked.model, base)
+    config = on_machine(resolve(asked, base, size), base, size, this_machine())
+    with explained(config.device, _lower(config)), joined(config.device) as group:
+        if base.parameters < SMALL and "OMP_NUM_THREADS" not in os.environ:
+            import torch  # noqa: PLC0415 - an extra
+
+            torch.set_num_threads(1)
+        return str(_run(_Run(job, work, config, base, group)))
+
+
+def _lower(config: MistralConfig) -> list[str]:
+    """What needs less memory, in words."""
+    lower = [f"micro_batch_size (now {config.micro_batch_size})", "max_length"]
+    if not config.activation_checkpointing:
+        lower.append("or set activation_checkpointing = true")
+    if config.weights == "full":
+        lower.append('or share the model among more processes, or take weights = "lora"')
+    return lower
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all stages share: ``config`` is that of this machine."""
+
+    job: Job
+    work: Work
+    config: MistralConfig
+    base: Base
+    group: Group
+
+
+def _run(run: _Run) -> Path:
+    """All stages that have not ended, one after another."""
+    job, work = run.job, run.work
+    target = job.home / "models" / job.id
+    if (target / MANIFEST).is_file():  # by a process that was killed before it could say so
+        return target.resolve()
+    folder = job.folder / "checkpoints"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    work.between()
+    new = words(job, run.config, run.base, folder=folder / "tokenizer", group=run.group, between=work.between)
+    tokenizer = open_tokenizer(new.folder)
+    encoder = Encoder(job, run.config, tokenizer, folder / "corpora", run.group, work)
+    parts, held_out = encoder.parts(), encoder.held_out()
+    work.enter()
+    previous: Path | None = None
+    for part in parts:
+        ended = target if part is parts[-1] else folder / f"stage-{part.number}" / "model"
+        if not (ended / MANIFEST).is_file():
+            result = _learned(run, part, Loader(run.config, run.base, new), previous, held_out)
+            if run.group.leads:
+                _save(run, result, new, ended)
+            run.group.barrier()
+        previous = ended
+    return target.resolve()
+
+
+def _learned(run: _Run, part: Part, loader: Loader, previous: Path | None, held_out: Rows | None) -> Result:
+    """What a stage makes of the model before it; the last one is scored on what is held out."""
+    config, stage, group = run.config, part.stage, run.group
+    settings = Settings(
+        learning_rate=stage.learning_rate or 0.0,
+        schedule=config.schedule,
+        warmup=config.warmup,
+        micro_batch_size=config.micro_batch_size,
+        parallel="fsdp" if shards(config) else "ddp",
+        precision="bf16" if config.precision == "bf16" else "fp32",
+        activation_checkpointing=bool(config.activation_checkpointing),
+        checkpoint_every=config.checkpoint_every,
+        seed=config.seed,
+    )
+    loss: Loss = token_loss
+    if stage.method == "dpo":
+        loss = PreferenceLoss(stage.beta or 0.0, loader.reference(previous, group, settings))
+
+    def score(spread: Spread, rows: Rows) -> float:
+        return held_out_loss(spread, rows, loss, config.micro_batch_size)
+
+    return train(
+        loader.model(previous),
+        part.rows,
+        loss,
+        settings,
+        group=group,
+        folder=run.job.folder / "checkpoints" / f"stage-{part.number}",
+        work=StageWork(run.work, part.name, part.before, part.total),
+        score=partial(score, rows=held_out) if held_out is not None and part.is_last else None,
+    )
+
+
+def _save(run: _Run, result: Result, new: Words, ended: Path) -> None:
+    """Write a stage's model as a folder that appears whole."""
+    draft = ended.with_name(f".{ended.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True, mode=0o700)
+    write(result.model, run.base, new.folder, draft)
+    facts: dict[str, Any] = facts_of(run.job, run.base, draft)
+    facts |= {"config": run.config.model_dump(mode="json"), "metrics": _metrics(result), **new.facts()}
+    finish(draft, ended, facts)
+
+
+def _metrics(result: Result) -> dict[str, float]:
+    seconds, tokens = result.metrics.get("seconds"), result.metrics.get("tokens")
+    return result.metrics | ({"tokens_per_second": round(tokens / seconds, 1)} if seconds and tokens else {})

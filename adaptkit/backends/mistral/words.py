@@ -1,0 +1,87 @@
+"""The tokenizer of a training: the base's, or a copy with new tokens of the user's."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adaptkit.backends import vocabulary
+from adaptkit.backends.base_model import Base
+from adaptkit.backends.local_jobs import Job
+from adaptkit.backends.mistral.config import MistralConfig, Vocabulary
+from adaptkit.backends.training.parallel import Group
+from adaptkit.backends.vocabulary import Extension
+from adaptkit.data import Dataset
+from adaptkit.data.records import CompletionRecord, Record, TextRecord, turns_of
+
+__all__ = ["Words", "words"]
+
+
+@dataclass(frozen=True)
+class Words:
+    """A tokenizer.
+
+    Attributes:
+        folder: Where its files are.
+        extension: What it has beyond the base's.
+    """
+
+    folder: Path
+    extension: Extension | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """For a model's manifest."""
+        return {} if self.extension is None else {"vocabulary": self.extension.facts()}
+
+
+def words(
+    job: Job, config: MistralConfig, base: Base, *, folder: Path, group: Group, between: Callable[[], None]
+) -> Words:
+    """The tokenizer that a training uses, with new tokens learned or read where it asks for them.
+
+    Args:
+        job: Whose first stage's text new tokens are learned from.
+        config: Its settings.
+        base: The base.
+        folder: Where a new tokenizer goes, whole or not at all; all processes see it.
+        group: The processes: the leading one makes it.
+        between: Called while waiting, to notice a cancellation.
+    """
+    asked = config.adapt.vocabulary
+    if asked is None:
+        return Words(base.folder)
+    if group.leads and vocabulary.extension_of(folder) is None:
+        merges = _merges(job, asked, base, between)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        made = vocabulary.extend(base.folder, folder, merges)
+        job.tell("status", f"{len(made.pieces):,} new tokens", added=len(made.pieces))
+    while (extension := vocabulary.extension_of(folder)) is None:
+        between()
+        time.sleep(0.2)
+    return Words(folder, extension)
+
+
+def _merges(job: Job, asked: Vocabulary, base: Base, between: Callable[[], None]) -> Sequence[tuple[str, str]]:
+    if asked.add is None:
+        return vocabulary.listed(base.folder, Path(job.spec.files["vocabulary"]))
+    first = "stage-1" if "stage-1" in job.spec.files else "train"
+    return vocabulary.learned(base.folder, _texts(Dataset.open(job.spec.files[first]), between), asked.add)
+
+
+def _texts(data: Dataset, between: Callable[[], None]) -> Iterator[str]:
+    for record in data:
+        between()
+        yield _text(record)
+
+
+def _text(record: Record) -> str:
+    if isinstance(record, TextRecord):
+        return record.text
+    if isinstance(record, CompletionRecord):
+        return f"{record.prompt}{record.completion}"
+    return "\n".join(turn.text for turn in turns_of(record))

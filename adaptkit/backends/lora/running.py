@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from adaptkit.backends.base_model import Base, fetch, find_base, sha256_of
-from adaptkit.backends.chat_tokenizer import ChatTokenizer
+from adaptkit.backends.base_model import Base, fetch, find_base, mistral_file, sha256_of
+from adaptkit.backends.causal_model import refuse_quantized
+from adaptkit.backends.chat_tokenizer import open_tokenizer
 from adaptkit.backends.local_jobs import Job, Work
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short
@@ -42,11 +43,12 @@ def _train(job: Job, work: Work) -> Path:
     import torch  # noqa: PLC0415
 
     base = find_base(asked.model, fetch(asked.model, offline=spec.offline))
+    refuse_quantized(base)
     config = resolve(asked, base, this_machine())
     refuse_if_short(config, base, this_machine(), job.home)
     if base.parameters < SMALL and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
-    tokenizer = ChatTokenizer(base.folder)
+    tokenizer = open_tokenizer(base.folder)
     folder = job.folder / "checkpoints"
     folder.mkdir(exist_ok=True, mode=0o700)
     work.between()
@@ -97,7 +99,7 @@ def save(job: Job, config: LoraConfig, base: Base, result: Result) -> Path:
     facts = {
         "base": {"model": base.name, "sha256": base_hash(base), "bytes": base.bytes, "parameters": base.parameters},
         "chat_template_sha256": _hash(draft / "chat_template.jinja"),
-        "tokenizer_sha256": _hash(draft / "tokenizer.json"),
+        "tokenizer_sha256": _hash(mistral_file(draft) or draft / "tokenizer.json"),
         "data_fingerprint": job.spec.fingerprint,
         "config": config.model_dump(mode="json"),
         "metrics": result.metrics,
@@ -113,7 +115,7 @@ def _save_whole(model: Any, base: Base, draft: Path) -> None:
     import torch  # noqa: PLC0415
 
     stored = getattr(torch, str(base.config.get("dtype") or base.config.get("torch_dtype") or "float32"), torch.float32)
-    model.config.use_cache = True
+    model.config.get_text_config().use_cache = True
     model.to(stored).save_pretrained(draft, safe_serialization=True)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
+from adaptkit.backends.chat_tokenizer import Encoded, Tokenizer
 from adaptkit.data.records import ChatRecord, CompletionRecord, PreferenceRecord, Record, TextRecord
 from adaptkit.errors import AdaptkitError, DataError
 
@@ -67,7 +67,7 @@ class Examples(Generic[ExampleT]):
 
 
 def encode_pairs(
-    records: Iterable[Record], tokenizer: ChatTokenizer, longest: int, between: Callable[[], None] = lambda: None
+    records: Iterable[Record], tokenizer: Tokenizer, longest: int, between: Callable[[], None] = lambda: None
 ) -> Examples[Pair]:
     """Encode preference records; arguments and errors as for `encode`.
 
@@ -104,7 +104,7 @@ def _numbered(number: int) -> Iterator[None]:
 
 
 def encode(
-    records: Iterable[Record], tokenizer: ChatTokenizer, longest: int, between: Callable[[], None] = lambda: None
+    records: Iterable[Record], tokenizer: Tokenizer, longest: int, between: Callable[[], None] = lambda: None
 ) -> Examples[Encoded]:
     """Encode every record.
 
@@ -118,7 +118,7 @@ def encode(
         DataError: a record cannot be encoded, named by its number and never by its content; or nothing is left.
     """
     found: Examples[Encoded] = Examples()
-    eos = tokenizer.tokenizer.eos_token_id
+    eos = tokenizer.eos
     for number, record in enumerate(records, start=1):
         with _numbered(number):
             example = _encode(record, tokenizer)
@@ -142,7 +142,7 @@ def _ends(example: Encoded, eos: int) -> bool:
     return example.ids[last] == eos
 
 
-def _encode(record: Record, tokenizer: ChatTokenizer) -> Encoded:
+def _encode(record: Record, tokenizer: Tokenizer) -> Encoded:
     if isinstance(record, ChatRecord):
         return tokenizer.conversation(record.messages, record.tools)
     if isinstance(record, TextRecord):

@@ -15,14 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adaptkit.backends.chat_template import read_template
 from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError
 
-__all__ = ["HUB", "Base", "find_base", "hub_id", "local_folder", "sha256_of", "tensor_sizes"]
+__all__ = ["HUB", "Base", "find_base", "hub_id", "local_folder", "mistral_file", "sha256_of", "tensor_sizes"]
 
 #: Where models with a hub id come from.
 HUB = "huggingface.co"
 #: The only files fetched from a hub: configuration, tokenizer and safetensors, never pickles or code.
-HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model")
+HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "tokenizer.model.v*")
+#: The same weights once more, in Mistral's own layout.
+HUB_DOUBLES = ("consolidated*",)
+#: Parts of a model that do not read text: they stay as they are when it learns from text.
+BESIDE_TEXT = ("vision_tower", "vision_model", "visual", "multi_modal_projector")
+_MISTRAL_FILE = re.compile(r"tokenizer\.model\.v(\d+)(m\d+)?")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _WIDTH = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
@@ -77,7 +83,11 @@ def fetch(model: str, *, offline: bool) -> Path:
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - an extra
 
     try:
-        return Path(snapshot_download(str(name), allow_patterns=list(HUB_FILES), local_files_only=offline))
+        return Path(
+            snapshot_download(
+                str(name), allow_patterns=list(HUB_FILES), ignore_patterns=list(HUB_DOUBLES), local_files_only=offline
+            )
+        )
     except Exception as error:
         why = "and the policy allows no network" if offline else f"({type(error).__name__})"
         raise ArtifactError(
@@ -96,6 +106,7 @@ class Base:
         config: Its ``config.json``.
         parameters: Count, from the headers of the safetensors files; 0 when they are not there yet.
         bytes: Size of the weights as stored.
+        beside_text: Of the parameters, those of parts that do not read text, such as a vision tower.
     """
 
     name: str
@@ -103,6 +114,7 @@ class Base:
     config: Mapping[str, Any]
     parameters: int
     bytes: int
+    beside_text: int = 0
 
     def size(self, key: str, default: int = 0) -> int:
         """A number of the configuration, from its text part where it has several."""
@@ -125,9 +137,37 @@ def find_base(model: str, folder: Path) -> Base:
                 "whose architecture transformers knows."
             )
     weights = weight_files(folder, f"the model {model}")
-    sizes = [size for file in weights for size in tensor_sizes(file).values()]
+    sizes = [size for file in weights for size in tensor_sizes(file).items()]
     name = model if model.startswith("builtin:") or hub_id(model) else str(folder)
-    return Base(name, folder, config, sum(count for count, _ in sizes), sum(taken for _, taken in sizes))
+    return Base(
+        name,
+        folder,
+        config,
+        parameters=sum(count for _, (count, _) in sizes),
+        bytes=sum(taken for _, (_, taken) in sizes),
+        beside_text=sum(count for tensor, (count, _) in sizes if not set(BESIDE_TEXT).isdisjoint(tensor.split("."))),
+    )
+
+
+def mistral_file(folder: Path) -> Path | None:
+    """Mistral's own tokenizer file in a folder, which mistral-common makes token ids from; ``None`` without one.
+
+    ``tekken.json`` and names such as ``tokenizer.model.v3`` are Mistral's alone. ``tokenizer.model`` is the name of
+    mistral-common's first version, and of many other models' tokenizer; it counts beside Mistral's architectures, and
+    only without a chat template: one that was tuned with a template of its own is asked by that template.
+    """
+    if (folder / "tekken.json").is_file():
+        return folder / "tekken.json"
+    versions = [(int(found[1]), file) for file in folder.iterdir() if (found := _MISTRAL_FILE.fullmatch(file.name))]
+    if versions:
+        return max(versions)[1]
+    plain = folder / "tokenizer.model"
+    if not plain.is_file() or not (folder / "config.json").is_file():
+        return None
+    family = read_json(folder / "config.json", "the model").get("model_type")
+    said = folder / "tokenizer_config.json"
+    template = read_template(folder, read_json(said, "the model") if said.is_file() else {})
+    return plain if family in ("mistral", "mixtral") and not template else None
 
 
 def read_json(file: Path, whose: str) -> dict[str, Any]:
@@ -163,6 +203,8 @@ def weight_files(folder: Path, whose: str) -> list[Path]:
         if missing:
             raise ArtifactError(f"{whose} is not whole: {', '.join(missing[:5])} missing in {folder}")
         return [folder / name for name in names]
+    if (folder / "model.safetensors").is_file():  # other files beside it are the same weights in another layout
+        return [folder / "model.safetensors"]
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)

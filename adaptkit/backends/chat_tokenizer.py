@@ -1,19 +1,35 @@
-"""A model's tokenizer and chat template together: conversations to token ids, and which of them the assistant said."""
+"""Conversations to token ids, and which of them the assistant said: by a chat template, or as mistral-common does."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from adaptkit.backends.base_model import local_folder, read_json
+from adaptkit.backends.base_model import local_folder, mistral_file, read_json
 from adaptkit.backends.chat_template import ChatTemplate, Rendered, read_template
 from adaptkit.data.records import ChatRecord, CompletionRecord, PreferenceRecord, Record
-from adaptkit.errors import ArtifactError, ConfigError, DataError, MissingDependencyError, UnsupportedError
+from adaptkit.errors import (
+    AdaptkitWarning,
+    ArtifactError,
+    ConfigError,
+    DataError,
+    MissingDependencyError,
+    UnsupportedError,
+)
 from adaptkit.types import Message
 
-__all__ = ["ChatTokenizer", "Encoded", "tokenizer_here"]
+__all__ = ["ChatTokenizer", "Encoded", "Tokenizer", "open_tokenizer", "tokenizer_here"]
+
+#: Shows whether a chat template writes what mistral-common does: text beyond ASCII, a number, line breaks, indentation.
+_PROBE = (
+    Message(role="system", content="You answer briefly."),
+    Message(role="user", content="Où est le nº 1234?\n\n    if x:\n        go()"),
+    Message(role="assistant", content="Là-bas, 日本."),
+    Message(role="user", content="Thanks, and then?"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +41,98 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+class Tokenizer(Protocol):
+    """What training and answering ask of a model's tokenizer."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of transformers, which decodes."""
+        ...
+
+    @property
+    def template(self) -> ChatTemplate | None:
+        """The chat template that came with the model."""
+        ...
+
+    @property
+    def eos(self) -> int | None:
+        """Id that ends an answer."""
+        ...
+
+    @property
+    def pad(self) -> int:
+        """Id to fill up with; it is masked everywhere."""
+        ...
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+        """Token ids of a conversation, up to where the assistant is to go on."""
+        ...
+
+    def text(self, text: str) -> Encoded:
+        """Plain text: everything is learned, and where it ends."""
+        ...
+
+    def completion(self, prompt: str, completion: str) -> Encoded:
+        """A completion after a prompt: the completion is learned, and where it ends."""
+        ...
+
+    def conversation(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Encoded:
+        """A conversation: what the assistant says is learned, except turns of weight 0."""
+        ...
+
+    def answer(
+        self, prompt: Sequence[Message], answer: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[list[int], list[int]]:
+        """Token ids of a prompt, and of one answer to it with the token that ends it."""
+        ...
+
+    def count(self, record: Record) -> int:
+        """Tokens of a record as training sees it."""
+        ...
+
+
+def open_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a model's folder: mistral-common's where Mistral's own file is there, else by the chat template.
+
+    Where ``tokenizer.json`` with its template gives other ids than mistral-common, the latter's hold, with a warning:
+    they are what the model was trained on.
+
+    Raises:
+        ArtifactError: it is not there, damaged, or two files of it contradict each other.
+        MissingDependencyError: there is Mistral's file, and mistral-common is not installed.
+    """
+    file = mistral_file(folder)
+    if file is None:
+        return ChatTokenizer(folder)
+    beside = ChatTokenizer(folder) if (folder / "tokenizer.json").is_file() else None
+    try:
+        from adaptkit.backends.mistral_tokens import MistralTokens  # noqa: PLC0415 - an extra
+
+        made = MistralTokens(file, beside)
+    except ImportError as error:
+        missing = error.name or "sentencepiece"
+        raise MissingDependencyError(f"Mistral's tokenizer {file.name}", missing, "train") from error
+    if beside is not None and not _agree(made, beside):
+        warnings.warn(
+            f"tokenizer.json and the chat template in {folder} give other token ids than Mistral's {file.name}; "
+            "those of mistral-common are used",
+            AdaptkitWarning,
+            stacklevel=2,
+        )
+    return made
+
+
+def _agree(mistral: Tokenizer, beside: ChatTokenizer) -> bool:
+    """Whether both write the probe alike, as a conversation where there is a template, else as text."""
+    if beside.template is not None:
+        try:
+            return beside.prompt(_PROBE) == mistral.prompt(_PROBE)
+        except DataError:
+            return False
+    text = _PROBE[1].text
+    return bool(beside.tokenizer(text, add_special_tokens=False)["input_ids"] == mistral.text(text).ids[1:-1])
 
 
 class ChatTokenizer:
@@ -39,7 +147,9 @@ class ChatTokenizer:
         from transformers import AutoTokenizer  # noqa: PLC0415 - an extra
 
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, mistral_format=False
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"the tokenizer in {folder} cannot be loaded ({type(error).__name__})") from error
         if not self.tokenizer.is_fast:
@@ -57,6 +167,12 @@ class ChatTokenizer:
                 "model, or train on text records"
             )
         return self.template
+
+    @property
+    def eos(self) -> int | None:
+        """Id that ends an answer."""
+        found = self.tokenizer.eos_token_id
+        return None if found is None else int(found)
 
     @property
     def pad(self) -> int:
@@ -162,7 +278,7 @@ class ChatTokenizer:
         return spans
 
 
-def tokenizer_here(model: str) -> ChatTokenizer | None:
+def tokenizer_here(model: str) -> Tokenizer | None:
     """The tokenizer of a model that is on this machine.
 
     Args:
@@ -173,7 +289,7 @@ def tokenizer_here(model: str) -> ChatTokenizer | None:
     """
     try:
         folder = local_folder(model)
-        return None if folder is None else ChatTokenizer(folder)
+        return None if folder is None else open_tokenizer(folder)
     except (ConfigError, MissingDependencyError, ArtifactError, UnsupportedError, ImportError):
         return None  # a host's own name for a model, or nothing to count with
 

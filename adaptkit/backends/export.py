@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from adaptkit.backends.base_model import fetch, hub_id, local_folder
-from adaptkit.backends.chat_tokenizer import ChatTokenizer
+from adaptkit.backends.chat_tokenizer import Tokenizer, open_tokenizer
 from adaptkit.backends.local_model import load_weights
 from adaptkit.backends.model_folder import base_of, copy_tokenizer, open_folder, tokenizer_of
 from adaptkit.errors import ArtifactError, BackendError, UnsupportedError
@@ -102,7 +102,7 @@ def _converter() -> Path:
 def _ollama(merge: Callable[[Path], None], draft: Path) -> None:
     """Merged weights and the Modelfile that ``ollama create NAME -f Modelfile`` reads; GGUF where it can be made."""
     merge(draft)
-    tokenizer = ChatTokenizer(draft)
+    tokenizer = open_tokenizer(draft)
     lines = ["FROM .", "PARAMETER temperature 0"]
     if tokenizer.tokenizer.eos_token:
         lines.append(f"PARAMETER stop {json.dumps(tokenizer.tokenizer.eos_token)}")
@@ -114,7 +114,7 @@ def _ollama(merge: Callable[[Path], None], draft: Path) -> None:
     (draft / "Modelfile").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def go_template(tokenizer: ChatTokenizer) -> str | None:
+def go_template(tokenizer: Tokenizer) -> str | None:
     """The chat template in Ollama's language, where each turn is written between fixed texts; else ``None``.
 
     The texts are read off renderings of marked turns, and the result is checked on a conversation with all of them.

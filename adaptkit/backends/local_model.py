@@ -11,7 +11,8 @@ from typing import Any
 
 from adaptkit.adapter import ChatOptions
 from adaptkit.backends.base_model import fetch, hub_id, local_folder
-from adaptkit.backends.chat_tokenizer import ChatTokenizer
+from adaptkit.backends.causal_model import load_causal
+from adaptkit.backends.chat_tokenizer import Tokenizer, open_tokenizer
 from adaptkit.backends.model_folder import ModelFolder, base_of, open_folder, tokenizer_of
 from adaptkit.errors import ArtifactError, DataError, MissingDependencyError
 from adaptkit.types import Likelihood, Message, Reply, Usage
@@ -34,7 +35,7 @@ class LocalModel:
         tokenizer: Its tokenizer and chat template.
     """
 
-    def __init__(self, model: Any, tokenizer: ChatTokenizer) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
         self._turn = threading.Lock()
 
@@ -60,7 +61,7 @@ class LocalModel:
         except ImportError as error:
             raise MissingDependencyError("a local model", error.name or "torch", "local") from error
         base = base_of(found, offline=offline, stand_in=stand_in)
-        return cls(load_weights(found, base), ChatTokenizer(tokenizer_of(found, base)))
+        return cls(load_weights(found, base), open_tokenizer(tokenizer_of(found, base)))
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of a conversation as a prompt."""
@@ -130,7 +131,7 @@ class LocalModel:
         if len(messages) < 2 or messages[-1].role != "assistant":
             raise DataError(f"conversation {number} does not end with an answer of the assistant")
         before, said = self.tokenizer.answer(messages[:-1], messages[-1:])
-        reads = getattr(self.model.config, "max_position_embeddings", None)
+        reads = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if isinstance(reads, int) and len(before) + len(said) > reads:
             raise DataError(
                 f"conversation {number} has {len(before) + len(said)} tokens and the model reads at most {reads}: "
@@ -167,7 +168,7 @@ class LocalModel:
         """Ids that end an answer: those of the model's generation settings and of its tokenizer."""
         known = self.model.generation_config.eos_token_id
         ends = set(known if isinstance(known, list) else [] if known is None else [known])
-        eos = self.tokenizer.tokenizer.eos_token_id
+        eos = self.tokenizer.eos
         return ends if eos is None else ends | {eos}
 
     def _answer(
@@ -208,7 +209,7 @@ class LocalModel:
         return [_until_end(row, set(ends)) for row in made[:, longest:].tolist()]
 
     def _limit(self, longest: int, options: ChatOptions) -> int:
-        reads = getattr(self.model.config, "max_position_embeddings", None)
+        reads = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         room = reads - longest if isinstance(reads, int) else MAX_TOKENS
         if room < 1:
             raise DataError(f"the conversation has {longest} tokens and the model reads at most {reads}: shorten it")
@@ -223,16 +224,9 @@ def load_weights(found: ModelFolder, base: Path | None) -> Any:
     """
     with _quiet():
         import torch  # noqa: PLC0415
-        from transformers import AutoModelForCausalLM  # noqa: PLC0415
 
         gpu = torch.cuda.is_available()
-        model = AutoModelForCausalLM.from_pretrained(
-            base or found.folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype="auto" if gpu else torch.float32,
-        )
+        model = load_causal(base or found.folder, dtype="auto" if gpu else torch.float32)
         if base is not None:
             import peft  # noqa: PLC0415
 

@@ -21,6 +21,7 @@ from adaptkit.backends.base_model import (
     find_base,
     hub_id,
     local_folder,
+    mistral_file,
     read_json,
     sha256_of,
     tensor_sizes,
@@ -44,6 +45,8 @@ _TOKENIZER_FILES = (
     "chat_template.jinja",
     "vocab.json",
     "merges.txt",
+    "processor_config.json",
+    "preprocessor_config.json",
 )
 _UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py")
 
@@ -177,7 +180,8 @@ def _found(name: str, *, offline: bool) -> Path:
 
 def tokenizer_of(model: ModelFolder, base: Path | None) -> Path:
     """The folder with the tokenizer: the model's own, else that of its base."""
-    return model.folder if base is None or (model.folder / "tokenizer.json").is_file() else base
+    own = base is None or (model.folder / "tokenizer.json").is_file() or mistral_file(model.folder) is not None
+    return model.folder if own else Path(str(base))
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
@@ -185,6 +189,9 @@ def copy_tokenizer(source: Path, target: Path) -> None:
     for name in _TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
+    mistral = mistral_file(source)
+    if mistral is not None:  # a bare tokenizer.model is told by the model's configuration, which PEFT weights lack
+        shutil.copyfile(mistral, target / (f"{mistral.name}.v1" if mistral.suffix == ".model" else mistral.name))
 
 
 def canonical_adapter(folder: Path, base: str) -> None:

@@ -19,7 +19,9 @@ class _OnTheCluster(AdapterContract):
     run: ClassVar[dict[str, object]] = {}
 
     def made(self, **given: object) -> MistralConfig:
-        return MistralConfig.model_validate({"model": "builtin:tiny", "weights": "lora", "rank": 4, "run": self.run, **given})
+        return MistralConfig.model_validate(
+            {"model": "builtin:tiny", "weights": "lora", "rank": 4, "run": self.run, **given}
+        )
 
     def config(self) -> MistralConfig:
         return self.made(epochs=1)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from adaptkit.adapter import Adapter, ChatOptions, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import HUB, find_base, hub_id, local_folder
+from adaptkit.backends.causal_model import refuse_quantized
 from adaptkit.backends.local_jobs import Job, Spec
 from adaptkit.backends.local_jobs.data import copy_of, keep
 from adaptkit.backends.local_model import BATCH
@@ -69,6 +70,8 @@ class LoraAdapter(Adapter[LoraConfig]):
         self.context.egress.require(self.destinations, self.backend)
         folder = local_folder(self.config.model)
         base = find_base(self.config.model, folder) if folder is not None else None
+        if base is not None:
+            refuse_quantized(base)
         config = resolve(self.config, base, this_machine())
         request = config.model_dump(mode="json", exclude_none=True)
         if base is not None:

@@ -23,11 +23,12 @@ LIBRARIES = 350 << 20
 def trained_parameters(config: LoraConfig, base: Base) -> int:
     """Weights that are trained: with LoRA, about rank times (inputs + outputs) for the seven matrices of each layer."""
     if config.weights == "full":
-        return base.parameters
+        return base.parameters - base.beside_text
     width, inner = base.size("hidden_size", 1), base.size("intermediate_size", 4)
     heads = base.size("num_attention_heads", 1)
-    narrow = width * base.size("num_key_value_heads", heads) // heads
-    each = 4 * width + 2 * (width + narrow) + 3 * (width + inner)
+    head = base.size("head_dim", width // heads)
+    wide, narrow = heads * head, base.size("num_key_value_heads", heads) * head
+    each = 2 * (width + wide) + 2 * (width + narrow) + 3 * (width + inner)
     return int(config.rank or 0) * each * base.size("num_hidden_layers", 1)
 
 
@@ -35,7 +36,7 @@ def memory_needed(config: LoraConfig, base: Base) -> int:
     """Bytes without which it cannot run: the weights and what the optimiser keeps, and no activation at all."""
     width = 0.6 if config.quantization == "4bit" else 2 if config.precision == "bf16" else 4
     trained = trained_parameters(config, base)
-    fixed = 0 if config.weights == "full" else int(base.parameters * width)
+    fixed = int((base.beside_text if config.weights == "full" else base.parameters) * width)
     libraries = 0 if config.device.startswith("cuda") else LIBRARIES
     return libraries + fixed + trained * TRAINED
 

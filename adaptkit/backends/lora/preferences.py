@@ -58,10 +58,11 @@ def train_dpo(setup: Setup, pairs: list[Pair], validation: list[Pair]) -> Result
         return loss
 
     torch.manual_seed(config.seed)
+    model = load_base(config, setup.base.folder)
     trainer = Trainer(
-        model=load_base(config, setup.base.folder),
+        model=model,
         ref_model=load_base(config, setup.base.folder) if config.weights == "full" else None,
-        peft_config=None if config.weights == "full" else peft_config(config),
+        peft_config=None if config.weights == "full" else peft_config(config, model),
         args=DPOConfig(
             **training_arguments(config, setup.folder, len(each)),
             beta=config.beta,

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.backends.base_model import Base, fetch, find_base
-from adaptkit.backends.chat_tokenizer import ChatTokenizer
+from adaptkit.backends.causal_model import refuse_quantized
+from adaptkit.backends.chat_tokenizer import open_tokenizer
 from adaptkit.backends.local_jobs import Job, Work
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short
@@ -51,11 +52,12 @@ def _train(job: Job, work: Work) -> Path:
     import torch  # noqa: PLC0415
 
     base = find_base(asked.model, fetch(asked.model, offline=spec.offline))
+    refuse_quantized(base)
     config = resolve(asked, base, this_machine())
     refuse_if_short(config, base, this_machine(), job.home)
     if base.parameters < SMALL and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
-    tokenizer = ChatTokenizer(base.folder)
+    tokenizer = open_tokenizer(base.folder)
     folder = job.folder / "checkpoints"
     folder.mkdir(exist_ok=True, mode=0o700)
     work.between()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.backends.base_model import Base
-from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
+from adaptkit.backends.causal_model import beside_text, freeze_beside_text, load_causal
+from adaptkit.backends.chat_tokenizer import Encoded, Tokenizer
 from adaptkit.backends.local_jobs import Interrupted, Work
 from adaptkit.backends.lora.config import LoraConfig
 from adaptkit.backends.training import checkpoints
@@ -41,7 +43,7 @@ class Setup:
 
     config: LoraConfig
     base: Base
-    tokenizer: ChatTokenizer
+    tokenizer: Tokenizer
     folder: Path
     work: Work
 
@@ -80,7 +82,6 @@ def import_trainer() -> Any:
 def load_base(config: LoraConfig, folder: Path) -> Any:
     """The base, in the precision that it is trained in."""
     import torch  # noqa: PLC0415
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415
 
     # trained weights stay in fp32; a base that only lends itself may lie in bf16, as it is computed with
     halved = config.precision == "bf16" and config.weights != "full"
@@ -95,14 +96,13 @@ def load_base(config: LoraConfig, folder: Path) -> Any:
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
         how["device_map"] = {"": 0}
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, **how
-    )
-    model.config.use_cache = False
+    model = load_causal(folder, **how)
+    model.config.get_text_config().use_cache = False
+    freeze_beside_text(model)
     return model
 
 
-def peft_config(config: LoraConfig) -> Any:
+def peft_config(config: LoraConfig, model: Any) -> Any:
     """PEFT's own configuration: every linear layer but the head (attention alone loses, even at equal size)."""
     import peft  # noqa: PLC0415
 
@@ -112,6 +112,7 @@ def peft_config(config: LoraConfig) -> Any:
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules="all-linear",
+        exclude_modules="|".join(rf"{re.escape(name)}\..*" for name in beside_text(model)) or None,
         use_rslora=config.weights == "rslora",
         use_dora=config.weights == "dora",
     )
@@ -129,7 +130,7 @@ def build_model(config: LoraConfig, folder: Path) -> Any:
 
     if config.quantization == "4bit":
         model = peft.prepare_model_for_kbit_training(model)
-    return peft.get_peft_model(model, peft_config(config))
+    return peft.get_peft_model(model, peft_config(config, model))
 
 
 def training_arguments(config: LoraConfig, folder: Path, steps: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
+from adaptkit.backends.chat_tokenizer import Encoded, Tokenizer
 from adaptkit.data.records import ChatRecord, CompletionRecord, PreferenceRecord, Record, TextRecord
 from adaptkit.errors import AdaptkitError, DataError
 
@@ -84,7 +84,7 @@ def _numbered(number: int) -> Iterator[None]:
 
 
 def encode_pairs(
-    records: Iterable[Record], tokenizer: ChatTokenizer, longest: int, between: Callable[[], None] = lambda: None
+    records: Iterable[Record], tokenizer: Tokenizer, longest: int, between: Callable[[], None] = lambda: None
 ) -> Examples[Pair]:
     """`pairs` in memory; arguments and errors as for `encode`."""
     tally = Tally()
@@ -93,7 +93,7 @@ def encode_pairs(
 
 def pairs(
     records: Iterable[Record],
-    tokenizer: ChatTokenizer,
+    tokenizer: Tokenizer,
     longest: int,
     tally: Tally,
     between: Callable[[], None] = lambda: None,
@@ -123,7 +123,7 @@ def pairs(
 
 
 def encode(
-    records: Iterable[Record], tokenizer: ChatTokenizer, longest: int, between: Callable[[], None] = lambda: None
+    records: Iterable[Record], tokenizer: Tokenizer, longest: int, between: Callable[[], None] = lambda: None
 ) -> Examples[Encoded]:
     """`examples` in memory."""
     tally = Tally()
@@ -132,7 +132,7 @@ def encode(
 
 def examples(
     records: Iterable[Record],
-    tokenizer: ChatTokenizer,
+    tokenizer: Tokenizer,
     longest: int | None,
     tally: Tally,
     between: Callable[[], None] = lambda: None,
@@ -149,7 +149,7 @@ def examples(
     Raises:
         DataError: a record cannot be encoded, named by its number and never by its content; or nothing is left.
     """
-    eos = tokenizer.tokenizer.eos_token_id
+    eos = tokenizer.eos
     for number, record in enumerate(records, start=1):
         with _numbered(number):
             example = _encode(record, tokenizer)
@@ -173,7 +173,7 @@ def _ends(example: Encoded, eos: int) -> bool:
     return example.ids[last] == eos
 
 
-def _encode(record: Record, tokenizer: ChatTokenizer) -> Encoded:
+def _encode(record: Record, tokenizer: Tokenizer) -> Encoded:
     if isinstance(record, ChatRecord):
         return tokenizer.conversation(record.messages, record.tools)
     if isinstance(record, TextRecord):

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from adaptkit.backends.base_model import Base, sha256_of
+from adaptkit.backends.base_model import Base, mistral_file, sha256_of
 from adaptkit.backends.local_jobs import Job
 from adaptkit.backends.model_folder import base_hash, canonical_adapter, copy_tokenizer
 
@@ -36,7 +36,7 @@ def facts_of(job: Job, base: Base, draft: Path) -> dict[str, Any]:
     return {
         "base": {"model": base.name, "sha256": base_hash(base), "bytes": base.bytes, "parameters": base.parameters},
         "chat_template_sha256": _hash(draft / "chat_template.jinja"),
-        "tokenizer_sha256": _hash(draft / "tokenizer.json"),
+        "tokenizer_sha256": _hash(mistral_file(draft) or draft / "tokenizer.json"),
         "data_fingerprint": job.spec.fingerprint,
         "job": job.id,
         "created": round(time.time(), 3),
@@ -48,7 +48,7 @@ def _write_whole(model: Any, base: Base, draft: Path) -> None:
     import torch  # noqa: PLC0415 - an extra
 
     stored = getattr(torch, str(base.config.get("dtype") or base.config.get("torch_dtype") or "float32"), torch.float32)
-    model.config.use_cache = True
+    model.config.get_text_config().use_cache = True
     model.to(stored).save_pretrained(draft, safe_serialization=True)
 
 

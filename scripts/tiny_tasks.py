@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import tiny_languages
+import tiny_lingua
 from tiny_messages import INTENTS, Wording, message, slots
 
 #: Made-up team names of the ``tags`` task; the base never saw these words.
@@ -42,6 +43,7 @@ def write(folder: Path) -> None:
     """Write the tasks and their manifest."""
     topics = {intent.topic: intent.topic for intent in INTENTS}
     desks = {intent.topic: json.dumps({"desk": intent.code}) for intent in INTENTS}
+    asked, asked_held_out = tiny_lingua.questions(9)
     plan = {
         "desk": {"train": rows(1, "a", desks, 10, 0.5), "held_out": rows(2, "b", desks, 10, 0.5)},
         "tags": {"train": rows(3, "a", TEAMS, 12, 0.15), "held_out": rows(4, "b", TEAMS, 25, 0.15)},
@@ -49,6 +51,12 @@ def write(folder: Path) -> None:
         "languages": {
             "train": tiny_languages.rows(7, held_out=False, each=3),
             "held_out": tiny_languages.rows(8, held_out=True, each=2),
+        },
+        "lingua": {
+            "train": asked,
+            "held_out": asked_held_out,
+            "text": tiny_lingua.text(11, 600),
+            "text_held_out": tiny_lingua.text(12, 120),
         },
     }
     manifest: dict[str, str] = {}

@@ -14,7 +14,8 @@ from adaptkit.backends.base_model import fetch, hub_id, local_folder
 from adaptkit.backends.causal_model import load_causal
 from adaptkit.backends.chat_tokenizer import Tokenizer, open_tokenizer
 from adaptkit.backends.model_folder import ModelFolder, base_of, open_folder, tokenizer_of
-from adaptkit.errors import ArtifactError, DataError, MissingDependencyError
+from adaptkit.backends.vocabulary.weights import make_room
+from adaptkit.errors import ArtifactError, DataError, MissingDependencyError, UnsupportedError
 from adaptkit.types import Likelihood, Message, Reply, Usage
 
 __all__ = ["LocalModel"]
@@ -118,26 +119,59 @@ class LocalModel:
             DataError: a conversation does not end with the assistant, or is too long.
         """
         asked = [self._answered(messages, number) for number, messages in enumerate(conversations, 1)]
-        found: list[Likelihood | None] = [None] * len(asked)
-        for group in _groups([len(before) + len(said) for before, said, _ in asked], LIKELIHOOD_TOKENS):
-            nats = self._nats([asked[index][:2] for index in group])
-            for index, total in zip(group, nats, strict=True):
-                _, said, text = asked[index]
-                found[index] = Likelihood(nats=total, tokens=len(said), characters=len(text))
-        return [each for each in found if each is not None]
+        nats = self._all_nats([(before, said) for before, said, _ in asked])
+        return [
+            Likelihood(nats=total, tokens=len(said), characters=len(text))
+            for total, (_, said, text) in zip(nats, asked, strict=True)
+        ]
+
+    def text_likelihood(self, texts: Sequence[str]) -> list[Likelihood]:
+        """How likely plain texts are, with the token that ends each: what is learned of raw text.
+
+        The first token is predicted too, after what stands between texts: the token that begins one, if the tokenizer
+        puts it there, else the one that ends the text before. Bits per character then compare among vocabularies.
+
+        Raises:
+            DataError: a text is too long.
+            UnsupportedError: the tokenizer has no token that ends a text.
+        """
+        asked = [self._plain(text, number) for number, text in enumerate(texts, 1)]
+        nats = self._all_nats(asked)
+        return [
+            Likelihood(nats=total, tokens=len(said), characters=len(text))
+            for total, (_, said), text in zip(nats, asked, texts, strict=True)
+        ]
+
+    def _plain(self, text: str, number: int) -> tuple[list[int], list[int]]:
+        """Token ids of what stands before a text, and of the text with its end."""
+        eos, bos = (getattr(self.tokenizer.tokenizer, f"{name}_token_id") for name in ("eos", "bos"))
+        if eos is None:
+            raise UnsupportedError("the tokenizer has no token that ends a text, so that texts cannot be told apart")
+        ids = self.tokenizer.text(text).ids
+        before, said = (ids[:1], ids[1:]) if bos is not None and ids[0] == bos else ([eos], ids)
+        self._refuse_if_long(before + said, f"text {number}")
+        return before, said
 
     def _answered(self, messages: Sequence[Message], number: int) -> tuple[list[int], list[int], str]:
         """Token ids of what stands before the last turn, of that turn, and its text."""
         if len(messages) < 2 or messages[-1].role != "assistant":
             raise DataError(f"conversation {number} does not end with an answer of the assistant")
         before, said = self.tokenizer.answer(messages[:-1], messages[-1:])
-        reads = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if isinstance(reads, int) and len(before) + len(said) > reads:
-            raise DataError(
-                f"conversation {number} has {len(before) + len(said)} tokens and the model reads at most {reads}: "
-                "shorten it"
-            )
+        self._refuse_if_long(before + said, f"conversation {number}")
         return before, said, messages[-1].text
+
+    def _refuse_if_long(self, ids: Sequence[int], whose: str) -> None:
+        reads = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if isinstance(reads, int) and len(ids) > reads:
+            raise DataError(f"{whose} has {len(ids)} tokens and the model reads at most {reads}: shorten it")
+
+    def _all_nats(self, asked: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+        """`_nats` of any number, those of like length together."""
+        found = [0.0] * len(asked)
+        for group in _groups([len(before) + len(said) for before, said in asked], LIKELIHOOD_TOKENS):
+            for index, total in zip(group, self._nats([asked[index] for index in group]), strict=True):
+                found[index] = total
+        return found
 
     def _nats(self, asked: Sequence[tuple[list[int], list[int]]]) -> list[float]:
         import torch  # noqa: PLC0415
@@ -230,6 +264,7 @@ def load_weights(found: ModelFolder, base: Path | None) -> Any:
         if base is not None:
             import peft  # noqa: PLC0415
 
+            make_room(model, found.rows)
             try:
                 model = peft.PeftModel.from_pretrained(model, str(found.folder))
             except (RuntimeError, ValueError) as error:

@@ -65,6 +65,17 @@ class ModelFolder:
     base: str | None
     manifest: Mapping[str, Any]
 
+    @property
+    def rows(self) -> int:
+        """Rows that the base's vocabulary must have, where the model has tokens of its own; else 0."""
+        added = self.manifest.get("vocabulary")
+        if added is None:
+            return 0
+        try:
+            return int(added["first"]) + int(added["added"])
+        except (KeyError, TypeError, ValueError):
+            raise ArtifactError(f"the manifest of the model in {self.folder} is damaged: vocabulary") from None
+
 
 def open_folder(folder: Path) -> ModelFolder:
     """Check a folder before anything of it is loaded.

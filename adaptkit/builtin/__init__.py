@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 from adaptkit.errors import ArtifactError, ConfigError
 
-__all__ = ["Task", "names", "path", "task", "tasks"]
+__all__ = ["Task", "names", "path", "task", "tasks", "text"]
 
 _ROOT = Path(__file__).parent
 _TASKS = _ROOT / "tasks"
 
 
 class Task(NamedTuple):
-    """A bundled task: two JSONL files in OpenAI chat format.
+    """A bundled task: two JSONL files, of conversations in OpenAI chat format or of text.
 
     Attributes:
         train: Examples to learn from.
@@ -69,8 +69,9 @@ def task(name: str = "desk") -> Task:
 
     Args:
         name: ``desk`` (send a message to one of sixteen desks, answered as JSON), ``tags`` (name one of four teams),
-            ``languages`` (send a message in one of five languages to one of four desks) or ``topics`` (name the topic
-            of a message, which the built-in model can once it is asked to: prompting is enough).
+            ``languages`` (send a message in one of five languages to one of four desks), ``topics`` (name the topic
+            of a message, which the built-in model can once it is asked to: prompting is enough) or ``lingua`` (say
+            where somebody lives, in an invented language).
 
     Returns:
         Its two files, checked against their manifest.
@@ -83,6 +84,23 @@ def task(name: str = "desk") -> Task:
         raise ConfigError(_unknown("task", name, tasks()))
     _verify(_TASKS)
     return Task(_TASKS / name / "train.jsonl", _TASKS / name / "held_out.jsonl")
+
+
+def text(name: str = "lingua") -> Task:
+    """The raw text that goes with a task: sentences in the language of ``lingua``, which nobody speaks.
+
+    Returns:
+        Two files of text records, checked against their manifest.
+
+    Raises:
+        ConfigError: That task has no text, or there is none of that name.
+        ArtifactError: A file is missing or is not the one that was shipped.
+    """
+    folder = task(name).train.parent
+    found = Task(folder / "text.jsonl", folder / "text_held_out.jsonl")
+    if not found.train.is_file():
+        raise ConfigError(f"the built-in task {name!r} has no text; lingua has")
+    return found
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -19,8 +19,21 @@ from adaptkit.backends.chat_tokenizer import tokenizer_here
 from adaptkit.data import CompletionRecord, Record, TextRecord
 from adaptkit.data.records import turns_of
 
-__all__ = ["ENGLISH", "Density", "LanguageFit", "ScriptFit", "language_fit", "script_of", "texts"]
+__all__ = [
+    "ENGLISH",
+    "Density",
+    "LanguageFit",
+    "ScriptFit",
+    "Unit",
+    "beginning",
+    "density",
+    "language_fit",
+    "script_of",
+    "texts",
+    "unit_of",
+]
 
+Unit = Literal["word", "character"]
 #: Neutral English to count against: letters, an order, directions, some news. Written for this; about as many words
 #: as tell a tokenizer's rate within a few per cent.
 ENGLISH = """\
@@ -93,7 +106,7 @@ class LanguageFit(msgspec.Struct, frozen=True, kw_only=True):
 
     candidate: str
     counted: bool
-    unit: Literal["word", "character"] = "word"
+    unit: Unit = "word"
     text: Density | None = None
     english: Density | None = None
     ratio: float | None = None
@@ -136,14 +149,29 @@ def language_fit(data: Iterable[Record], candidates: Sequence[str]) -> list[Lang
 
 def sample(data: Iterable[Record]) -> str:
     """The first `SAMPLE` characters of what the records say."""
-    parts, left = [], SAMPLE
-    for record in data:
-        for text in texts(record):
-            parts.append(text[:left])
-            left -= len(text)
-            if left <= 0:
-                return "\n".join(parts)
-    return "\n".join(parts)
+    return beginning(text for record in data for text in texts(record))
+
+
+def beginning(parts: Iterable[str]) -> str:
+    """The first `SAMPLE` characters of several texts, a line each."""
+    kept, left = [], SAMPLE
+    for text in parts:
+        kept.append(text[:left])
+        left -= len(text)
+        if left <= 0:
+            break
+    return "\n".join(kept)
+
+
+def density(tokenizer: Any, text: str) -> Density:
+    """What text takes with a tokenizer of transformers."""
+    counter = _Counter(tokenizer)
+    return counter.density(text, len(counter.ids(text)))
+
+
+def unit_of(text: str) -> Unit:
+    """What to count text by: words, or characters where most letters are of scripts without spaces."""
+    return _unit(Counter(character for character in text if script_of(character)))
 
 
 def script_of(character: str) -> str | None:
@@ -222,7 +250,7 @@ def _fit(candidate: str, text: str) -> LanguageFit:
     )
 
 
-def _unit(letters: Mapping[str, int]) -> Literal["word", "character"]:
+def _unit(letters: Mapping[str, int]) -> Unit:
     unspaced = sum(count for letter, count in letters.items() if script_of(letter) in _UNSPACED)
     return "character" if 2 * unspaced > sum(letters.values()) else "word"
 

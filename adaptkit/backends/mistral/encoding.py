@@ -93,11 +93,11 @@ class Encoder:
         return self._laid_out(stage, own, general)
 
     def _laid_out(self, stage: Stage, own: Corpus, general: Corpus | None = None) -> Rows:
-        batch, epochs, seed = stage.batch_size or 1, stage.epochs or 1, self.config.seed
+        how = {"batch_size": stage.batch_size or 1, "epochs": stage.epochs or 1, "seed": self.config.seed}
         if stage.method == "cpt":
             share = stage.replay.share if stage.replay is not None else 0.0
-            return Documents(own, stage.max_length or 0, batch, epochs, seed, general, share)
-        return (Pairs if stage.method == "dpo" else Examples)(own, batch, epochs, seed)
+            return Documents(own, stage.max_length or 0, replay=general, share=share, **how)
+        return Pairs(own, **how) if stage.method == "dpo" else Examples(own, **how)
 
     def _corpus(self, purpose: str, stage: Stage) -> Corpus:
         folder = self.folder / purpose

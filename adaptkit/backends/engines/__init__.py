@@ -1,14 +1,28 @@
-"""On what a job's processes run: one machine, Slurm, Ray."""
+"""On what a job's processes run: one machine, Slurm, Ray.
+
+| module | idea |
+|---|---|
+| `config` | what a user says of it |
+| `local`, `slurm`, `ray` | the engines |
+| `gang` | a machine's ranks: started together, ended together |
+| `rank` | one of them |
+| `outcome` | how they ended |
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import Protocol
 
 from adaptkit.backends.engines.config import RunConfig
 from adaptkit.backends.local_jobs import Job
+from adaptkit.errors import MissingDependencyError
 from adaptkit.types import Snapshot
 
-__all__ = ["Engine", "RunConfig"]
+__all__ = ["Engine", "RunConfig", "engine_for"]
+
+#: What an engine is built on; the extra has the engine's name.
+_NEEDS = {"slurm": "submitit", "ray": "ray"}
 
 
 class Engine(Protocol):
@@ -22,3 +36,21 @@ class Engine(Protocol):
 
     def snapshot(self, job: Job) -> Snapshot:
         """How the job stands; where the engine must be asked, one request."""
+
+
+def engine_for(run: RunConfig) -> Engine:
+    """The engine of a configuration.
+
+    Raises:
+        MissingDependencyError: its extra is not installed.
+        ConfigError: it cannot be had that way.
+    """
+    try:
+        module = importlib.import_module(f"adaptkit.backends.engines.{run.engine}")
+    except ModuleNotFoundError as error:
+        package = _NEEDS.get(run.engine)
+        if (error.name or "").partition(".")[0] != package:
+            raise
+        raise MissingDependencyError(f'engine = "{run.engine}"', package, run.engine) from error
+    engine: Engine = getattr(module, f"{run.engine.capitalize()}Engine")(run)
+    return engine

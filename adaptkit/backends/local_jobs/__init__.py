@@ -13,6 +13,6 @@ What a job does is a program: a module of the backend, named in the job's `Spec`
 """
 
 from adaptkit.backends.local_jobs.job import OFFLINE, QUIET, Job, Spec
-from adaptkit.backends.local_jobs.work import Interrupted, Work
+from adaptkit.backends.local_jobs.work import Interrupted, ProcessWork, Stop, Work
 
-__all__ = ["OFFLINE", "QUIET", "Interrupted", "Job", "Spec", "Work"]
+__all__ = ["OFFLINE", "QUIET", "Interrupted", "Job", "ProcessWork", "Spec", "Stop", "Work"]

@@ -10,11 +10,11 @@ from adaptkit.errors import AdaptkitError
 __all__ = ["describe"]
 
 
-def describe(error: BaseException, job: Job) -> str:
-    """One or two sentences on why a job failed."""
+def describe(error: BaseException, job: Job, node: int = 0) -> str:
+    """One or two sentences on why a job failed, on which of its machines."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full: {job.home} has no room for a checkpoint. Free some and submit the run again."
     if isinstance(error, AdaptkitError):
         return str(error)
     # the words of other errors may quote what they choked on, so they stay in the log, which only the owner can read
-    return f"{type(error).__name__} in the worker; what it said is in {job.folder / 'log.txt'}"
+    return f"{type(error).__name__} in the worker; what it said is in {job.log(node)}"

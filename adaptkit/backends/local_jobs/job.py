@@ -59,6 +59,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         offline: Whether nothing may leave this machine.
         hosts: Where the program may send to, where it sends anything; ``None`` for anywhere.
         created: Unix time.
+        run: On what it runs, as `adaptkit.backends.engines.RunConfig` has it; empty for one process of this machine.
     """
 
     id: str
@@ -71,10 +72,15 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     offline: bool
     created: float
     hosts: tuple[str, ...] | None = ()
+    run: dict[str, Any] = {}
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """How a job stands. ``step`` is the last checkpoint's, ``starts`` counts workers since the last checkpoint."""
+    """How a job stands.
+
+    ``step`` is the last checkpoint's; ``starts`` counts workers since then, ``losses`` processes of its gang that were
+    lost since then.
+    """
 
     status: Status = Status.QUEUED
     raw_status: str = "queued"
@@ -83,6 +89,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None = None
     step: int = 0
     starts: int = 0
+    losses: int = 0
     at: float = 0.0
 
 
@@ -135,6 +142,11 @@ class Job:
             if is_dead(left.name.removeprefix(f".{spec.id}.").rpartition(".")[0]):
                 shutil.rmtree(left, ignore_errors=True)
         return job
+
+    @classmethod
+    def at(cls, folder: Path) -> Job:
+        """The job of a folder."""
+        return cls(folder.parent.parent, folder.name)
 
     @property
     def exists(self) -> bool:
@@ -197,22 +209,27 @@ class Job:
     def start(self) -> None:
         """Start a worker unless one lives or the job has ended."""
         with self.lock() as handle:
-            if handle is None or self.state.status.is_terminal:
-                return
-            state = self.state
-            if state.starts >= MOST_STARTS:
-                self.update(
-                    status=Status.FAILED,
-                    raw_status="failed",
-                    message=f"the worker was killed {state.starts} times at the same point, each time without a word; "
-                    f"most often the machine is out of memory. Its log: {self.folder / 'log.txt'}",
-                )
-                return
-            if self.cancelling:
-                self.update(status=Status.CANCELLED, raw_status="cancelled")
-                return
-            self.update(status=Status.QUEUED, raw_status="queued", message=None, starts=state.starts + 1)
-            _spawn(self, handle)
+            if handle is not None and self.begin():
+                _spawn(self, handle)
+
+    def begin(self) -> bool:
+        """Count a start, and say whether there is one to make; for the holder of the lock."""
+        state = self.state
+        if state.status.is_terminal:
+            return False
+        if state.starts >= MOST_STARTS:
+            self.update(
+                status=Status.FAILED,
+                raw_status="failed",
+                message=f"the worker was killed {state.starts} times at the same point, each time without a word; "
+                f"most often the machine is out of memory. Its log: {self.log()}",
+            )
+            return False
+        if self.cancelling:
+            self.update(status=Status.CANCELLED, raw_status="cancelled")
+            return False
+        self.update(status=Status.QUEUED, raw_status="queued", message=None, starts=state.starts + 1)
+        return True
 
     @property
     def cancelling(self) -> bool:
@@ -245,6 +262,10 @@ class Job:
             poll_after=None if status.is_terminal else POLL_AFTER,
             raw={"folder": str(self.folder), "model": state.model, "step": state.step, "worker": state.worker},
         )
+
+    def log(self, node: int = 0) -> Path:
+        """What its processes print; those of another machine than the first have a file of their own."""
+        return self.folder / (f"log-{node}.txt" if node else "log.txt")
 
     # -- events -------------------------------------------------------------------------------------------------
 
@@ -333,7 +354,7 @@ def environment(base: Mapping[str, str], *, offline: bool) -> dict[str, str]:
 def _spawn(job: Job, lock: int) -> None:
     """A process of its own session, so that neither Ctrl-C nor the end of this process reaches it."""
     _children[:] = [child for child in _children if child.poll() is None]
-    log = os.open(job.folder / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    log = os.open(job.log(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         child = subprocess.Popen(
             [sys.executable, "-m", "adaptkit.backends.local_jobs.worker", str(job.folder), str(lock)],

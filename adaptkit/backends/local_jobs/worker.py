@@ -12,95 +12,79 @@ import shutil
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
+from adaptkit.backends.engines.config import RunConfig
 from adaptkit.backends.local_jobs.failures import describe
 from adaptkit.backends.local_jobs.job import Job, this_worker
 from adaptkit.backends.local_jobs.queueing import turn
-from adaptkit.backends.local_jobs.work import Interrupted
+from adaptkit.backends.local_jobs.work import Interrupted, ProcessWork, Stop
 from adaptkit.types import Status
 
-__all__ = ["main"]
+__all__ = ["main", "see_through"]
 
 
-class _Stop(BaseException):
-    """The worker was asked to end where there is nothing to keep: by a cancellation, or by SIGTERM."""
+def see_through(job: Job, work: ProcessWork, perform: Callable[[], str]) -> None:
+    """Bring a job to an end, whichever it is, and write it down; for the holder of the job's lock.
 
-
-class _Worker:
-    """One job on its way."""
-
-    def __init__(self, job: Job) -> None:
-        self.job, self.tell = job, job.tell
-        self.told = 0
-        self.terminated = False
-        self._entered = False
-
-    def on_sigterm(self, *_: object) -> None:
-        """Stop at the next step with a checkpoint; before there is something to keep, at once."""
-        self.terminated = True
-        if not self._entered:
-            raise _Stop
-
-    def should_stop(self) -> bool:
-        return self.terminated or self.job.cancelling
-
-    def between(self) -> None:
-        if self.should_stop():
-            raise _Stop
-
-    def enter(self) -> None:
-        self._entered = True
-
-    def checkpointed(self, step: int) -> None:
-        self.job.update(step=step, starts=0)
-        self.tell("checkpoint", f"checkpoint after step {step}", step=step)
-
-    def run(self) -> None:
-        """Run to the end, whichever it is, and write it down."""
-        job = self.job
-        try:
-            self.between()
-            with turn(job, self.between):
-                job.update(status=Status.RUNNING, raw_status="running", worker=this_worker())
-                job.tell("status", "running")
-                self.told = job.mend_events()
-                model = importlib.import_module(job.spec.program).run(job, self)
-            job.update(status=Status.SUCCEEDED, raw_status="succeeded", model=model)
-            job.tell("status", "succeeded", model=model)
+    Args:
+        job: The job.
+        work: Of this process.
+        perform: Runs the job's program, and gives the model's id.
+    """
+    try:
+        work.between()
+        with turn(job, work.between):
+            job.update(status=Status.RUNNING, raw_status="running", worker=this_worker())
+            job.tell("status", "running")
+            work.told = job.mend_events()
+            model = perform()
+        job.update(status=Status.SUCCEEDED, raw_status="succeeded", model=model)
+        job.tell("status", "succeeded", model=model)
+        shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
+    except (Stop, Interrupted):
+        if job.cancelling:
+            job.update(status=Status.CANCELLED, raw_status="cancelled")
+            job.tell("status", "cancelled")
             shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
-        except (_Stop, Interrupted):
-            if job.cancelling:
-                job.update(status=Status.CANCELLED, raw_status="cancelled")
-                job.tell("status", "cancelled")
-                shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
-            else:
-                # whoever asked for this means to go on later, so it does not count as a worker that was killed
-                job.tell("status", "interrupted")
-                job.update(status=Status.PAUSED, raw_status="interrupted", starts=0)
-        except Exception as error:  # noqa: BLE001 - every failure ends here and is told
-            traceback.print_exc()
-            words = describe(error, job)
-            job.update(status=Status.FAILED, raw_status="failed", message=words)
-            job.tell("status", "failed", message=words)
+        else:
+            # whoever asked for this means to go on later, so it does not count as a worker that was killed
+            job.tell("status", "interrupted")
+            job.update(status=Status.PAUSED, raw_status="interrupted", starts=0)
+    except Exception as error:  # noqa: BLE001 - every failure ends here and is told
+        traceback.print_exc()
+        words = describe(error, job)
+        job.update(status=Status.FAILED, raw_status="failed", message=words)
+        job.tell("status", "failed", message=words)
+
+
+def _perform(job: Job, work: ProcessWork, lock: int) -> str:
+    """Run the job's program in this process, or in the several that the job asks for."""
+    run = RunConfig.model_validate(job.spec.run)
+    if run.processes == 1:
+        return importlib.import_module(job.spec.program).run(job, work)  # type: ignore[no-any-return]
+    from adaptkit.backends.engines import gang  # noqa: PLC0415 - brings torch
+
+    return gang.persist(job, work, run, lock)
 
 
 def main(arguments: list[str]) -> int:
     """Run the job in a folder; with no lock handed down, take it, or leave when another worker has it."""
-    folder = Path(arguments[0])
-    job = Job(folder.parent.parent, folder.name)
-    worker = _Worker(job)
+    job = Job.at(Path(arguments[0]))
+    work = ProcessWork(job)
     if len(arguments) > 1:
-        os.set_inheritable(int(arguments[1]), False)
-        signal.signal(signal.SIGTERM, worker.on_sigterm)
-        worker.run()
-        os.close(int(arguments[1]))  # at once: taking the interpreter down takes a while, and the next one may start
+        lock = int(arguments[1])
+        os.set_inheritable(lock, False)
+        work.obey(signal.SIGTERM)
+        see_through(job, work, lambda: _perform(job, work, lock))
+        os.close(lock)  # at once: taking the interpreter down takes a while, and the next one may start
         return 0
     with job.lock() as handle:
         if handle is None:
             return 1
-        signal.signal(signal.SIGTERM, worker.on_sigterm)
-        worker.run()
+        work.obey(signal.SIGTERM)
+        see_through(job, work, lambda: _perform(job, work, handle))
     return 0
 
 

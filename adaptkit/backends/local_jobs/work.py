@@ -18,15 +18,15 @@ class Interrupted(Exception):
 
 
 class Work(Protocol):
-    """How a program and its worker talk.
+    """How a program and its worker talk."""
 
-    Attributes:
-        told: Last step whose figures were told before; it and earlier ones are not told again.
-        terminated: Whether the worker was asked to end, and the job is meant to go on later: a checkpoint is worth it.
-    """
+    @property
+    def told(self) -> int:
+        """Last step whose figures were told before; it and earlier ones are not told again."""
 
-    told: int
-    terminated: bool
+    @property
+    def terminated(self) -> bool:
+        """Whether the worker was asked to end, and the job is meant to go on later: a checkpoint is worth it."""
 
     def tell(self, kind: str, message: str, /, **data: Any) -> None:
         """Append an event."""

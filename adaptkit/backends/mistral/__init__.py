@@ -11,6 +11,7 @@
 """
 
 from adaptkit.backends.mistral.adapter import MistralAdapter
+from adaptkit.backends.mistral.cluster import ClusterAdapter
 from adaptkit.backends.mistral.config import MistralConfig
 
-__all__ = ["MistralAdapter", "MistralConfig"]
+__all__ = ["ClusterAdapter", "MistralAdapter", "MistralConfig"]

@@ -171,8 +171,8 @@ def play(scene: Scene, folder: Path, group: Group) -> None:
         spread = None if scene.lora else Spread(reference, group, scene.parallel, scene.precision).model
         loss = PreferenceLoss(0.1, spread)
 
-    def score(spread: Spread) -> float:
-        return held_out_loss(spread, rows, loss, scene.micro_batch_size)
+    def score(spread: Spread) -> dict[str, float]:
+        return {"validation_loss": held_out_loss(spread, rows, loss, scene.micro_batch_size)}
 
     work = Told(scene, folder / f"{scene.name}.json", group)
     checkpoints = folder / f"{scene.name}.checkpoints"

@@ -37,6 +37,7 @@ class Stage(BaseModel):
         method: ``cpt`` learns raw text, ``sft`` what the assistant says, ``dpo`` prefers one answer over another.
         data: File of its examples; ``None`` for the data that is submitted, which exactly one stage takes.
         replay: General text beside it, in ``cpt``.
+        validation: File of held-out examples, scored before the stage and after each epoch.
     """
 
     model_config = _FROZEN
@@ -44,6 +45,7 @@ class Stage(BaseModel):
     method: Literal["cpt", "sft", "dpo"]
     data: LocalPath | None = None
     replay: Replay | None = None
+    validation: LocalPath | None = None
     epochs: int | None = Field(None, ge=1)
     batch_size: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
@@ -129,7 +131,7 @@ class MistralConfig(BackendConfig):
         device: ``auto``, ``cpu`` or ``cuda``.
         activation_checkpointing: Compute activations again instead of keeping them: slower, in less memory.
         checkpoint_every: Steps; ``None`` is every ten minutes.
-        validation: File of held-out examples for the last stage, scored after each epoch.
+        validation: Short for that of the last stage.
         beta: Of DPO.
         adapt: What else is changed: ``vocabulary``.
         run: Engine, machines and processes.
@@ -204,5 +206,8 @@ class MistralConfig(BackendConfig):
 
     @property
     def resolved_stages(self) -> tuple[Stage, ...]:
-        """The stages, one where none is named: ``sft``."""
-        return self.stages or (Stage(method=self.method or "sft"),)
+        """The stages, one where none is named: ``sft``; the last with the target's ``validation``."""
+        *before, last = self.stages or (Stage(method=self.method or "sft"),)
+        if self.validation is not None:
+            last = last.model_copy(update={"validation": self.validation})
+        return (*before, last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,14 +11,38 @@ from pathlib import Path
 from adaptkit.backends.chat_tokenizer import Encoded, Tokenizer
 from adaptkit.backends.local_jobs import Job, Work
 from adaptkit.backends.mistral.config import MistralConfig, Stage
+from adaptkit.backends.mistral.stages import validation_purpose
 from adaptkit.backends.training import corpus
 from adaptkit.backends.training.corpus import Corpus
 from adaptkit.backends.training.encode import Tally, examples, pairs
 from adaptkit.backends.training.parallel import Group
 from adaptkit.backends.training.rows import Documents, Examples, Pairs, Rows, segments
 from adaptkit.data import Dataset
+from adaptkit.data.records import TextRecord
 
-__all__ = ["Encoder", "Part"]
+__all__ = ["Encoder", "HeldOut", "Part"]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What is not learned.
+
+    Attributes:
+        rows: Its rows, once.
+        learned: Tokens in it that are predicted.
+        characters: Of its text, where it is raw text.
+    """
+
+    rows: Rows
+    learned: int
+    characters: int | None
+
+    def figures(self, loss: float) -> dict[str, float]:
+        """What to tell of a loss on it: with raw text in bits per character too, which compare among vocabularies."""
+        found = {"validation_loss": loss}
+        if self.characters:
+            found["bits_per_character"] = loss * self.learned / self.characters / math.log(2)
+        return found
 
 
 @dataclass(frozen=True)
@@ -28,6 +53,7 @@ class Part:
         number: Counts from 1.
         stage: Its settings.
         rows: What it learns from.
+        held_out: What it is scored on, where something is held out.
         before: Steps of the stages before it.
         total: Steps of all stages.
     """
@@ -35,6 +61,7 @@ class Part:
     number: int
     stage: Stage
     rows: Rows
+    held_out: HeldOut | None
     before: int
     total: int
 
@@ -42,11 +69,6 @@ class Part:
     def name(self) -> str:
         """What it is called, for people."""
         return f"stage {self.number} ({self.stage.method})"
-
-    @property
-    def is_last(self) -> bool:
-        """Whether no stage comes after it."""
-        return self.before + self.rows.steps == self.total
 
 
 @dataclass(frozen=True)
@@ -72,23 +94,25 @@ class Encoder:
     def parts(self) -> list[Part]:
         """The stages with their data, all of it encoded."""
         stages = self.config.resolved_stages
-        read = [self._rows(number, stage) for number, stage in enumerate(stages, 1)]
-        steps = [rows.steps for rows in read]
+        read = [(self._rows(number, stage), self._held_out(number, stage)) for number, stage in enumerate(stages, 1)]
+        steps = [rows.steps for rows, _ in read]
         return [
-            Part(number, stage, rows, sum(steps[: number - 1]), sum(steps))
-            for number, (stage, rows) in enumerate(zip(stages, read, strict=True), 1)
+            Part(number, stage, *data, before=sum(steps[: number - 1]), total=sum(steps))
+            for number, (stage, data) in enumerate(zip(stages, read, strict=True), 1)
         ]
 
-    def held_out(self) -> Rows | None:
-        """What the last stage is scored on after each epoch."""
-        if "validation" not in self.job.spec.files:
+    def _held_out(self, number: int, stage: Stage) -> HeldOut | None:
+        if stage.validation is None:
             return None
-        stage = self.config.resolved_stages[-1].model_copy(update={"epochs": 1, "replay": None})
-        return self._laid_out(stage, self._corpus("validation", stage))
+        purpose = validation_purpose(number, self.config)
+        once = stage.model_copy(update={"epochs": 1})
+        own = self._corpus(purpose, once)
+        texts = Dataset.open(self.job.spec.files[purpose]) if stage.method == "cpt" and self.group.leads else ()
+        characters = sum(len(record.text) for record in texts if isinstance(record, TextRecord))
+        return HeldOut(self._laid_out(once, own), own.tokens - own.examples, self.group.share(characters) or None)
 
     def _rows(self, number: int, stage: Stage) -> Rows:
-        purpose = "train" if stage.data is None else f"stage-{number}"
-        own = self._corpus(purpose, stage)
+        own = self._corpus("train" if stage.data is None else f"stage-{number}", stage)
         general = self._corpus(f"stage-{number}-replay", stage) if stage.replay is not None else None
         return self._laid_out(stage, own, general)
 
@@ -118,6 +142,14 @@ class Encoder:
         records = iter(Dataset.open(self.job.spec.files[purpose]))
         if stage.method == "dpo":
             return segments(pairs(records, self.tokenizer, stage.max_length or 0, tally))
-        # documents are cut into rows later on, and lose nothing
-        longest = None if stage.method == "cpt" else stage.max_length
-        return examples(records, self.tokenizer, longest, tally)
+        if stage.method == "cpt":  # documents are cut into rows later on, and lose nothing
+            return map(self._begun, examples(records, self.tokenizer, None, tally))
+        return examples(records, self.tokenizer, stage.max_length, tally)
+
+    def _begun(self, document: Encoded) -> Encoded:
+        """A document after what stands between documents, so that its first token is learned too."""
+        begin, end = self.tokenizer.tokenizer.bos_token_id, self.tokenizer.eos
+        first = document.ids[0]
+        if end is None or first in (begin, end):
+            return document
+        return Encoded([end, *document.ids], [False, *document.learn])

@@ -19,7 +19,7 @@ from adaptkit.backends.causal_model import refuse_quantized
 from adaptkit.backends.chat_tokenizer import open_tokenizer
 from adaptkit.backends.local_jobs import Job, Work
 from adaptkit.backends.mistral.config import MistralConfig
-from adaptkit.backends.mistral.encoding import Encoder, Part
+from adaptkit.backends.mistral.encoding import Encoder, HeldOut, Part
 from adaptkit.backends.mistral.figures import shards
 from adaptkit.backends.mistral.loading import Loader
 from adaptkit.backends.mistral.settings import on_machine, resolve
@@ -31,7 +31,6 @@ from adaptkit.backends.training.failures import explained
 from adaptkit.backends.training.loop import Result, Settings, held_out_loss, train
 from adaptkit.backends.training.losses import Loss, PreferenceLoss, token_loss
 from adaptkit.backends.training.parallel import Group, Spread, joined
-from adaptkit.backends.training.rows import Rows
 from adaptkit.backends.training.saving import facts_of, write
 from adaptkit.machine import this_machine
 
@@ -89,13 +88,13 @@ def _run(run: _Run) -> Path:
     new = words(job, run.config, run.base, folder=folder / "tokenizer", group=run.group, between=work.between)
     tokenizer = open_tokenizer(new.folder)
     encoder = Encoder(job, run.config, tokenizer, folder / "corpora", run.group, work)
-    parts, held_out = encoder.parts(), encoder.held_out()
+    parts = encoder.parts()
     work.enter()
     previous: Path | None = None
     for part in parts:
         ended = target if part is parts[-1] else folder / f"stage-{part.number}" / "model"
         if not (ended / MANIFEST).is_file():
-            result = _learned(run, part, Loader(run.config, run.base, new), previous, held_out)
+            result = _learned(run, part, Loader(run.config, run.base, new), previous)
             if run.group.leads:
                 _save(run, result, new, ended)
             run.group.barrier()
@@ -103,8 +102,8 @@ def _run(run: _Run) -> Path:
     return target.resolve()
 
 
-def _learned(run: _Run, part: Part, loader: Loader, previous: Path | None, held_out: Rows | None) -> Result:
-    """What a stage makes of the model before it; the last one is scored on what is held out."""
+def _learned(run: _Run, part: Part, loader: Loader, previous: Path | None) -> Result:
+    """What a stage makes of the model before it."""
     config, stage, group = run.config, part.stage, run.group
     settings = Settings(
         learning_rate=stage.learning_rate or 0.0,
@@ -121,8 +120,8 @@ def _learned(run: _Run, part: Part, loader: Loader, previous: Path | None, held_
     if stage.method == "dpo":
         loss = PreferenceLoss(stage.beta or 0.0, loader.reference(previous, group, settings))
 
-    def score(spread: Spread, rows: Rows) -> float:
-        return held_out_loss(spread, rows, loss, config.micro_batch_size)
+    def score(spread: Spread, held_out: HeldOut) -> dict[str, float]:
+        return held_out.figures(held_out_loss(spread, held_out.rows, loss, config.micro_batch_size))
 
     return train(
         loader.model(previous),
@@ -132,7 +131,7 @@ def _learned(run: _Run, part: Part, loader: Loader, previous: Path | None, held_
         group=group,
         folder=run.job.folder / "checkpoints" / f"stage-{part.number}",
         work=StageWork(run.work, part.name, part.before, part.total),
-        score=partial(score, rows=held_out) if held_out is not None and part.is_last else None,
+        score=None if part.held_out is None else partial(score, held_out=part.held_out),
     )
 
 

@@ -11,10 +11,12 @@ from typing import Any
 
 from adaptkit.backends import vocabulary
 from adaptkit.backends.base_model import Base
+from adaptkit.backends.chat_tokenizer import open_tokenizer
 from adaptkit.backends.local_jobs import Job
 from adaptkit.backends.mistral.config import MistralConfig, Vocabulary
 from adaptkit.backends.training.parallel import Group
 from adaptkit.backends.vocabulary import Extension
+from adaptkit.backends.vocabulary.measures import spelling
 from adaptkit.data import Dataset
 from adaptkit.data.records import CompletionRecord, Record, TextRecord, turns_of
 
@@ -59,7 +61,10 @@ def words(
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         made = vocabulary.extend(base.folder, folder, merges)
-        job.tell("status", f"{len(made.pieces):,} new tokens", added=len(made.pieces))
+        said = spelling(
+            *(open_tokenizer(each).tokenizer for each in (base.folder, folder)), _texts(_first(job), between)
+        )
+        job.tell("status", f"{len(made.pieces):,} new tokens: {said}", added=len(made.pieces))
     while (extension := vocabulary.extension_of(folder)) is None:
         between()
         time.sleep(0.2)
@@ -69,8 +74,12 @@ def words(
 def _merges(job: Job, asked: Vocabulary, base: Base, between: Callable[[], None]) -> Sequence[tuple[str, str]]:
     if asked.add is None:
         return vocabulary.listed(base.folder, Path(job.spec.files["vocabulary"]))
-    first = "stage-1" if "stage-1" in job.spec.files else "train"
-    return vocabulary.learned(base.folder, _texts(Dataset.open(job.spec.files[first]), between), asked.add)
+    return vocabulary.learned(base.folder, _texts(_first(job), between), asked.add)
+
+
+def _first(job: Job) -> Dataset:
+    """The data of the first stage."""
+    return Dataset.open(job.spec.files["stage-1" if "stage-1" in job.spec.files else "train"])
 
 
 def _texts(data: Dataset, between: Callable[[], None]) -> Iterator[str]:

@@ -8,7 +8,7 @@ process, DDP and FSDP2 learn the same up to rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -89,7 +89,7 @@ def train(
     group: Group,
     folder: Path,
     work: Work,
-    score: Callable[[Spread], float] | None = None,
+    score: Callable[[Spread], Mapping[str, float]] | None = None,
 ) -> Result:
     """Train, going on from the newest whole checkpoint if there is one. All processes of the group call it.
 
@@ -101,7 +101,8 @@ def train(
         group: The processes.
         folder: Where checkpoints go; all processes see it.
         work: Whom the leading process tells; any process's may ask to stop.
-        score: Gives the loss on held-out data, after each epoch; called by all processes (see `held_out_loss`).
+        score: Gives figures of held-out data, ``validation_loss`` among them, before the first step and after each
+            epoch; called by all processes (see `held_out_loss`).
 
     Raises:
         Interrupted: it was asked to stop; a checkpoint was written if that was asked for too.
@@ -119,6 +120,8 @@ def train(
     optimizer = torch.optim.AdamW(spread.trained.values(), lr=0.0, weight_decay=0.0, fused=True)
     torch.manual_seed(settings.seed + group.rank)
     step = saved = _resumed(folder, spread, optimizer, work)
+    if score is not None and not step:
+        report.scored(0, score(spread))
     report.begin(step)
     while True:
         parts = list(_parts(rows, step, group, settings.micro_batch_size)) if step < rows.steps else []

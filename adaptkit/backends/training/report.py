@@ -118,11 +118,12 @@ class Report:
             used["mfu"] = round(self._computed / seconds / (self.peak * self.group.world), 4)
         return used
 
-    def scored(self, step: int, loss: float) -> None:
-        """The loss on held-out data after a step."""
-        self.metrics["validation_loss"] = loss
-        if self.group.leads and step > self.work.told:
-            self.work.tell("metrics", f"step {step}, validation loss {loss:.4f}", step=step, validation_loss=loss)
+    def scored(self, step: int, figures: Mapping[str, float]) -> None:
+        """Figures of held-out data after a step, or before the first."""
+        self.metrics |= figures
+        if self.group.leads and (step > self.work.told or not step):
+            said = ", ".join(f"{name.replace('_', ' ')} {figure:.4f}" for name, figure in figures.items())
+            self.work.tell("metrics", f"step {step}, {said}", step=step, **figures)
 
     def saved(self, step: int) -> None:
         """A checkpoint is whole."""

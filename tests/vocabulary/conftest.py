@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("peft")
-
 from adaptkit import builtin
 from adaptkit.backends.vocabulary import Extension, extend, learned
 

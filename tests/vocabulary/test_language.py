@@ -1,8 +1,8 @@
 """A language that the base never saw: learned with new tokens, saved, loaded, merged, and measured by the character.
 
 The figures to reach are those of an earlier measurement on such a language (120 words, 600 sentences, 4 epochs): 0.991
-bits a character with all weights and 1.02 with LoRA. What this one's grammar leaves open is 0.958 bits a character on
-the held-out sentences, as ``scripts/tiny_lingua.py`` says: reaching that is having learned it whole.
+bits a character with all weights and 1.02 with LoRA. What this one's grammar leaves open is 0.868 bits a character on
+the held-out sentences, as ``scripts/tiny_lingua.py`` says: coming near that is having learned it whole.
 """
 
 from __future__ import annotations
@@ -14,10 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
-peft = pytest.importorskip("peft")
-transformers = pytest.importorskip("transformers")
 
 from adaptkit.adapter import ChatOptions
 from adaptkit.backends.base_model import find_base
@@ -32,9 +28,13 @@ from adaptkit.backends.vocabulary.weights import grow, trainable_rows
 from adaptkit.errors import ArtifactError, DataError
 from adaptkit.types import Likelihood, Message
 
-FLOOR = 0.958
+torch = pytest.importorskip("torch")
+peft = pytest.importorskip("peft")
+transformers = pytest.importorskip("transformers")
+
+FLOOR = 0.868
 #: Seconds of CPU that one training may take.
-LONGEST = 40.0
+LONGEST = 20.0
 
 
 def bits(model: LocalModel, texts: Sequence[str]) -> float:
@@ -108,7 +108,7 @@ def test_lora_with_new_rows_learns_it_and_keeps_its_figure_in_every_form(base, t
     assert 3 < before < 5
     assert fit(model, tokenizer, text, 5e-3) < LONGEST
     after = bits(LocalModel(model, tokenizer), held_out)
-    assert FLOOR - 0.02 < after < 1.0
+    assert FLOOR < after < FLOOR + 0.08
     folder = save(model, tmp_path / "model", tokens, base)
     assert (folder / "adapter_model.safetensors").stat().st_size < 600_000  # the whole vocabulary alone is as large
     loaded = LocalModel.load(str(folder), offline=True)
@@ -128,7 +128,7 @@ def test_all_weights_learn_it_and_a_whole_model_needs_no_room_made(base, tokens,
     model, tokenizer = grown(base, tokens)
     assert fit(model, tokenizer, text, 2e-3) < LONGEST
     after = bits(LocalModel(model, tokenizer), held_out)
-    assert FLOOR - 0.02 < after < 0.991
+    assert FLOOR < after < FLOOR + 0.06
     folder = save(model, tmp_path / "model", tokens, base)
     assert bits(LocalModel.load(str(folder), offline=True), held_out) == after
 

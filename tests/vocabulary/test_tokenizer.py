@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -29,7 +30,9 @@ LINGUA = lines(builtin.text("lingua").held_out)
 WORDS = sorted({word for line in LINGUA for word in line.split()})
 #: Anything, and the language's words run together, cut and mixed with anything.
 ANY = st.lists(
-    st.one_of(st.sampled_from(WORDS), st.text(max_size=6), st.sampled_from([" ", "\n", "The ", "parcel", "42", "<|end|>"]))
+    st.one_of(
+        st.sampled_from(WORDS), st.text(max_size=6), st.sampled_from([" ", "\n", "The ", "parcel", "42", "<|end|>"])
+    )
 ).map("".join)
 GENTLE = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 
@@ -115,7 +118,7 @@ def test_counts_kept_up_to_date_find_what_counting_again_finds(words) -> None:
             tokens = list(word)
             for pair in found[:done]:
                 tokens = merge(tokens, pair)
-            for pair in zip(tokens, tokens[1:], strict=False):
+            for pair in pairwise(tokens):
                 pairs[pair] += times
         worth = sorted((-count, pair) for pair, count in pairs.items() if count > 1 and "".join(pair) != "ab")
         assert done == 6 or (worth[0][1] == found[done] if worth else done == len(found))

@@ -1,4 +1,4 @@
-"""New rows in a model: how they begin, that only they are learned, and that they are there after loading and merging."""
+"""New rows in a model: how they begin, that only they are learned, and that they outlive loading and merging."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
-peft = pytest.importorskip("peft")
-transformers = pytest.importorskip("transformers")
-
-from adaptkit.backends.base_model import find_base
-from adaptkit.backends.chat_tokenizer import ChatTokenizer
-from adaptkit.backends.local_model import LocalModel
-from adaptkit.backends.lora.export import export
-from adaptkit.backends.model_folder import base_hash, canonical_adapter, copy_tokenizer, finish
 from adaptkit.backends.vocabulary import Extension
 from adaptkit.backends.vocabulary.weights import grow, make_room, trainable_rows
 from adaptkit.errors import ArtifactError
+
+torch = pytest.importorskip("torch")
+peft = pytest.importorskip("peft")
+transformers = pytest.importorskip("transformers")
 
 SIZES: dict[str, Any] = {
     "vocab_size": 1024, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,

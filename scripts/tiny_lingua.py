@@ -27,7 +27,7 @@ PLACES = _WORDS[112:118]
 AT, ASKS = _WORDS[118:]
 HOME = {creature: PLACES[number % len(PLACES)] for number, creature in enumerate(CREATURES)}
 #: Share of the sentences that say where somebody lives.
-AT_HOME = 0.25
+AT_HOME = 0.4
 
 
 def sentence(random: Random) -> tuple[str, float]:
@@ -79,4 +79,4 @@ def _row(quality: str, creature: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(f"{floor(12, 120):.3f} bits a character")  # noqa: T201
+    print(f"{floor(12, 240):.3f} bits a character")  # noqa: T201

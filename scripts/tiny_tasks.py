@@ -56,7 +56,7 @@ def write(folder: Path) -> None:
             "train": asked,
             "held_out": asked_held_out,
             "text": tiny_lingua.text(11, 600),
-            "text_held_out": tiny_lingua.text(12, 120),
+            "text_held_out": tiny_lingua.text(12, 240),
         },
     }
     manifest: dict[str, str] = {}

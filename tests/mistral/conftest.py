@@ -79,6 +79,20 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
     return make
 
 
+#: Positions as Ministral 3 stretches them, sixteen times as far as it first learned.
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1000000.0,
+    "factor": 16.0,
+    "original_max_position_embeddings": 32,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "llama_4_scaling_beta": 0.1,
+}
+
+
 def text_config(kind: str, vocabulary: int) -> dict[str, Any]:
     """A decoder of 30,000 parameters."""
     return {
@@ -91,7 +105,7 @@ def text_config(kind: str, vocabulary: int) -> dict[str, Any]:
         "num_key_value_heads": 1,
         "head_dim": 12,
         "max_position_embeddings": 512,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        "rope_parameters": YARN if kind == "ministral3" else {"rope_type": "default", "rope_theta": 10000.0},
         "bos_token_id": 1,
         "eos_token_id": 2,
         "pad_token_id": 11,

@@ -88,17 +88,17 @@ class MistralRule:
                 yield _name(f"$.tools[{at}].function.name")
 
     def _turns(self, turns: list[Placed], tools: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+        last = max((at for at, (_, turn) in enumerate(turns) if turn.role == "user"), default=0)
         results = 0
         for at, (path, turn) in enumerate(turns):
             if isinstance(turn.content, tuple) and not all(isinstance(part, TextPart) for part in turn.content):
                 yield Finding("mistral-part", f"{path}.content", "only text is learned.", "Remove the other parts.")
             if turn.role == "assistant":
                 yield from self._assistant(path, turn, last=at == len(turns) - 1)
-            results = results + 1 if turn.role == "tool" else 0
+            results = results + 1 if turn.role == "tool" and at > last else 0
             if turn.role == "tool":
                 yield from self._tool(path, turn, results)
-        asked = [at for at, (_, turn) in enumerate(turns) if turn.role == "user"]
-        early = any(turn.role == "assistant" and turn.weight != 0 for _, turn in turns[: asked[-1] if asked else 0])
+        early = any(turn.role == "assistant" and turn.weight != 0 for _, turn in turns[:last])
         if tools and early and self._tokens.moves_tools:
             yield Finding(
                 "mistral-early-answers",
@@ -119,6 +119,8 @@ class MistralRule:
                 f"tokenizer v{self._version} has no turn with both text and calls.",
                 "Remove the text, or use a newer base.",
             )
+        if turn.content != "" and not turn.text and not turn.tool_calls:
+            yield Finding("mistral-empty", path, "this assistant turn says nothing.", "Write its text, or remove it.")
         for at, call in enumerate(turn.tool_calls):
             if self._version == 1:
                 yield Finding("mistral-tools", f"{path}.tool_calls[{at}]", "tokenizer v1 has no calls.", "Remove it.")

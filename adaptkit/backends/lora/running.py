@@ -57,7 +57,7 @@ def _train(job: Job, work: Work) -> Path:
     }
     examples, held_out = encoded["train"], encoded.get("validation")
     if not work.told:
-        for words in examples.warnings(longest):
+        for words in examples.account.warnings(longest):
             work.tell("warning", words)
     work.enter()
     if config.method == "dpo":
@@ -68,7 +68,7 @@ def _train(job: Job, work: Work) -> Path:
         train = train_sft
     setup = Setup(config, base, tokenizer, folder, work)
     result: Result = train(setup, examples.encoded, held_out.encoded if held_out else [])
-    result.metrics |= {"examples": len(examples.encoded), "tokens_per_epoch": examples.tokens}
+    result.metrics |= {"examples": len(examples.encoded), "tokens_per_epoch": examples.account.tokens}
     return save(job, config, base, result)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
 from adaptkit.data.records import ChatRecord, CompletionRecord, PreferenceRecord, Record, TextRecord
 from adaptkit.errors import AdaptkitError, DataError
 
-__all__ = ["Examples", "Pair", "encode", "encode_pairs"]
+__all__ = ["Account", "Examples", "Pair", "encode", "encode_pairs", "stream", "stream_pairs"]
 
 
 ExampleT = TypeVar("ExampleT", Encoded, "Pair")
@@ -30,29 +30,26 @@ class Pair:
 
 
 @dataclass
-class Examples(Generic[ExampleT]):
-    """Encoded examples.
+class Account:
+    """What became of the records that were encoded.
 
     Attributes:
-        encoded: In the order of the data.
+        kept: How many are examples now.
+        tokens: Of these.
         cut: How many were longer than the limit and lost their end.
         empty: How many were left out because nothing in them is learned.
         unending: How many learned turns do not end in the end-of-sequence token.
     """
 
-    encoded: list[ExampleT] = field(default_factory=list)
+    kept: int = 0
+    tokens: int = 0
     cut: int = 0
     empty: int = 0
     unending: int = 0
 
-    @property
-    def tokens(self) -> int:
-        """Tokens altogether."""
-        return sum(len(example) for example in self.encoded)
-
     def warnings(self, longest: int) -> list[str]:
         """What to tell of it."""
-        total = len(self.encoded) + self.empty
+        total = self.kept + self.empty
         said = []
         if self.cut:
             said.append(f"{self.cut} of {total} examples are longer than max_length = {longest} tokens and were cut")
@@ -66,14 +63,36 @@ class Examples(Generic[ExampleT]):
         return said
 
 
+@dataclass
+class Examples(Generic[ExampleT]):
+    """Encoded examples in the order of the data, and what became of the records."""
+
+    encoded: list[ExampleT]
+    account: Account
+
+
 def encode_pairs(
     records: Iterable[Record], tokenizer: ChatTokenizer, longest: int, between: Callable[[], None] = lambda: None
 ) -> Examples[Pair]:
-    """Encode preference records; arguments and errors as for `encode`.
+    """Encode preference records; arguments and errors as for `encode`."""
+    account = Account()
+    found = Examples(list(stream_pairs(records, tokenizer, longest, account, between)), account)
+    if not found.encoded:
+        raise DataError("no pair has two different answers that fit into max_length")
+    return found
+
+
+def stream_pairs(
+    records: Iterable[Record],
+    tokenizer: ChatTokenizer,
+    longest: int,
+    account: Account,
+    between: Callable[[], None] = lambda: None,
+) -> Iterator[Pair]:
+    """Encode preference records one by one; arguments as for `stream`.
 
     A pair that is too long loses the end of its answers; one whose prompt leaves them no room is left out.
     """
-    found: Examples[Pair] = Examples()
     for number, record in enumerate(records, start=1):
         if not isinstance(record, PreferenceRecord):
             raise DataError(f'example {number}: a {record.kind} record is for method = "sft"')
@@ -82,16 +101,15 @@ def encode_pairs(
             _, rejected = tokenizer.answer(record.prompt, record.rejected, record.tools)
         room = longest - len(prompt)
         if max(len(chosen), len(rejected)) > room:
-            found.cut += 1
+            account.cut += 1
         pair = Pair(prompt, chosen[: max(room, 0)], rejected[: max(room, 0)])
         if pair.chosen and pair.rejected and pair.chosen != pair.rejected:
-            found.encoded.append(pair)
+            account.kept += 1
+            account.tokens += len(pair)
+            yield pair
         else:
-            found.empty += 1
+            account.empty += 1
         between()
-    if not found.encoded:
-        raise DataError("no pair has two different answers that fit into max_length")
-    return found
 
 
 @contextmanager
@@ -106,7 +124,7 @@ def _numbered(number: int) -> Iterator[None]:
 def encode(
     records: Iterable[Record], tokenizer: ChatTokenizer, longest: int, between: Callable[[], None] = lambda: None
 ) -> Examples[Encoded]:
-    """Encode every record.
+    """Encode every record, all in memory.
 
     Args:
         records: Conversations, texts or completions.
@@ -117,24 +135,48 @@ def encode(
     Raises:
         DataError: a record cannot be encoded, named by its number and never by its content; or nothing is left.
     """
-    found: Examples[Encoded] = Examples()
+    account = Account()
+    found = Examples(list(stream(records, tokenizer, longest, account, between)), account)
+    if not found.encoded:
+        raise DataError("no example has anything to learn from: every one lacks an assistant turn of weight 1")
+    return found
+
+
+def stream(
+    records: Iterable[Record],
+    tokenizer: ChatTokenizer,
+    longest: int | None,
+    account: Account,
+    between: Callable[[], None] = lambda: None,
+) -> Iterator[Encoded]:
+    """Encode records one by one, for more than fits into memory.
+
+    Args:
+        records: Conversations, texts or completions.
+        tokenizer: The model's.
+        longest: Tokens that an example may have; ``None`` where it goes on in another row.
+        account: Kept of them.
+        between: Called after each record, to notice a cancellation.
+
+    Raises:
+        DataError: a record cannot be encoded, named by its number and never by its content.
+    """
     eos = tokenizer.tokenizer.eos_token_id
     for number, record in enumerate(records, start=1):
         with _numbered(number):
             example = _encode(record, tokenizer)
-        if len(example.ids) > longest:
-            found.cut += 1
+        if longest is not None and len(example.ids) > longest:
+            account.cut += 1
             example = Encoded(example.ids[:longest], example.learn[:longest])
         elif eos is not None and any(example.learn) and not _ends(example, eos):
-            found.unending += 1
+            account.unending += 1
         if any(example.learn[1:]):
-            found.encoded.append(example)
+            account.kept += 1
+            account.tokens += len(example)
+            yield example
         else:
-            found.empty += 1
+            account.empty += 1
         between()
-    if not found.encoded:
-        raise DataError("no example has anything to learn from: every one lacks an assistant turn of weight 1")
-    return found
 
 
 def _ends(example: Encoded, eos: int) -> bool:

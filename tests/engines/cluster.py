@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -104,12 +104,11 @@ def slurm() -> Iterator[Path]:
         with ExitStack() as stack:
             files = [f"--{name}={folder / file}" for name, file in munge.items()]
             stack.enter_context(_daemon("munged", "--foreground", "--force", *files, env=env))
-            _wait(folder, lambda: (folder / "munge.sock").exists())
+            _wait(folder, (folder / "munge.sock").exists)
             stack.enter_context(_daemon("slurmctld", "-D", "-c", env=env))
             for node in NODES:
                 stack.enter_context(_daemon("slurmd", "-D", "-N", node, env=env))
-            sinfo = ["sinfo", "--noheader", "--states=idle", "--format=%D"]
-            _wait(folder, lambda: subprocess.run(sinfo, env=env, capture_output=True, text=True).stdout.strip() == "2")
+            _wait(folder, lambda: _idle(env) == b"2")
             yield folder
             subprocess.run(["scancel", "--me", "--signal=KILL"], env=env, capture_output=True, check=False)
             subprocess.run(["scancel", "--me"], env=env, capture_output=True, check=False)
@@ -117,7 +116,13 @@ def slurm() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait(folder: Path, true) -> None:
+def _idle(env: dict[str, str]) -> bytes:
+    """How many nodes wait for work."""
+    ask = ["sinfo", "--noheader", "--states=idle", "--format=%D"]
+    return subprocess.run(ask, env=env, capture_output=True, check=False).stdout.strip()
+
+
+def _wait(folder: Path, true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not true():
         if time.monotonic() > deadline:

@@ -76,7 +76,8 @@ def test_two_nodes_run_one_job_and_anybody_can_follow_it(
         "print(engine_for(RunConfig.model_validate(job.spec.run)).snapshot(job).status)"
     )
     fresh = [sys.executable, "-c", script, str(bench.job.folder)]
-    assert subprocess.run(fresh, capture_output=True, text=True, cwd=ROOT).stdout.strip() in ("running", "succeeded")
+    followed = subprocess.run(fresh, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert followed.stdout.strip() in ("running", "succeeded")
     seen = bench.ends(Status.SUCCEEDED)
     assert seen.raw["model"] == "sum-36-of-4"  # 0 + 1 + 2 + 3, six times
     assert bench.resumed() == [0]

@@ -332,7 +332,9 @@ def test_nothing_is_written_outside_of_the_folder(tmp_path: Path, name: str) -> 
         there._become(1, {name: "0" * 64})
 
 
-def test_a_model_is_downloaded_whole_or_not_at_all(tmp_path: Path, address: str) -> None:
+def test_a_model_is_downloaded_whole_or_not_at_all(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     submitted(tmp_path, address)
     there = worker(tmp_path, address)
     made = tmp_path / "made"
@@ -343,7 +345,12 @@ def test_a_model_is_downloaded_whole_or_not_at_all(tmp_path: Path, address: str)
     with pytest.raises(NotFoundError):
         download(half.address, tmp_path / "got")
     (made / "manifest.json").write_text("{}")
+    (made / "tokenizer.json").write_text("{}")
+    pushed: list[str] = []
+    put = Objects.put
+    monkeypatch.setattr(Objects, "put", lambda self, path, content: (pushed.append(path), put(self, path, content)))
     given_id = there.give(str(made))
+    assert [path.endswith("/manifest.json") for path in pushed] == [False, False, True]
     assert download(given_id, tmp_path / "got") == tmp_path / "got"
     assert (tmp_path / "got" / "deep" / "weights").read_bytes() == (made / "deep" / "weights").read_bytes()
     assert there.give("sum-6") == "sum-6"
@@ -374,10 +381,13 @@ def test_signs_of_life_grow_old(tmp_path: Path, address: str, monkeypatch: pytes
 
 def test_an_object_is_replaced_whole(tmp_path: Path) -> None:
     """A writer that is killed again and again leaves the old content or the new."""
+    size = 20_000_000  # several pieces
+    for sign in "ab":
+        (tmp_path / sign).write_bytes(sign.encode() * size)
     code = (
-        "from adaptkit.backends.engines.objects import Objects\n"
-        f"objects, at = Objects('file://{tmp_path}/objects'), 0\n"
-        "while True:\n    at += 1\n    objects.put('state', str(at % 10).encode() * 3_000_000)\n"
+        "from pathlib import Path\nfrom adaptkit.backends.engines.objects import Objects\n"
+        f"objects, folder = Objects('file://{tmp_path}/objects'), Path('{tmp_path}')\n"
+        "while True:\n    objects.put('state', folder / 'a')\n    objects.put('state', folder / 'b')\n"
     )
     objects, dice = Objects(f"file://{tmp_path}/objects"), random.Random(2)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
@@ -385,12 +395,13 @@ def test_an_object_is_replaced_whole(tmp_path: Path) -> None:
         writer = subprocess.Popen([sys.executable, "-c", code], env=env)
         until(lambda: objects.has("state"))
         time.sleep(0.3 * dice.random())
-        for _ in range(20):
+        for kill in (False,) * 9 + (True,):
+            if kill:
+                writer.kill()
+                writer.wait()
             content = objects.get("state")
             assert content is not None
-            assert content == content[:1] * 3_000_000
-        writer.kill()
-        writer.wait()
+            assert (len(content), content.count(content[:1])) == (size, size)
         objects.delete("state")
         objects.delete("state")
 

@@ -7,6 +7,8 @@
 | `gang` | a machine's ranks: started together, ended together |
 | `rank` | one of them |
 | `outcome` | how they ended |
+| `ray_driver` | what runs on a Ray cluster |
+| `site`, `storage`, `objects` | where a job lies: a folder that all see, or object storage |
 """
 
 from __future__ import annotations

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from adaptkit.adapter import Adapter, ChatOptions, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import find_base, hub_id, local_folder
-from adaptkit.backends.local_jobs import OFFLINE, QUIET, Job, Spec
+from adaptkit.backends.local_jobs import Job, Spec
 from adaptkit.backends.local_jobs.data import copy_of, keep
 from adaptkit.backends.local_model import BATCH
+from adaptkit.backends.local_models import LocalModels, model_of
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short, trained_parameters
 from adaptkit.data import DataRules, Dataset
-from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError, NotFoundError, UnsupportedError
+from adaptkit.errors import MissingDependencyError, NotFoundError
 from adaptkit.machine import this_machine
-from adaptkit.types import Event, Likelihood, Message, Reply, Snapshot, Speed, Status
-
-if TYPE_CHECKING:
-    from adaptkit.backends.local_model import LocalModel
+from adaptkit.types import Event, Likelihood, Message, Reply, Snapshot, Speed
 
 __all__ = ["LoraAdapter", "LoraConfig"]
 
@@ -47,7 +43,7 @@ class LoraAdapter(Adapter[LoraConfig]):
     def __init__(self, config: LoraConfig, context: Any) -> None:
         super().__init__(config, context)
         self._home = self.context.home / "lora"
-        self._loaded: dict[str, LocalModel] = {}
+        self._models = LocalModels(self._home, self.backend, config.model, offline=self._offline)
 
     @classmethod
     def data_rules(cls, config: LoraConfig | None = None) -> DataRules:
@@ -134,13 +130,7 @@ class LoraAdapter(Adapter[LoraConfig]):
 
     def retrieve(self, job_id: str) -> str:
         """The model's folder."""
-        snapshot = self.poll(job_id)
-        model = snapshot.raw.get("model")
-        if snapshot.status is not Status.SUCCEEDED or not model:
-            raise NotFoundError(f"job {job_id} has no model: it is {snapshot.raw_status}", backend=self.backend)
-        if not Path(model).is_dir():
-            raise NotFoundError(f"the model of job {job_id} was deleted: {model} is gone", backend=self.backend)
-        return str(model)
+        return model_of(self.poll(job_id), self.backend)
 
     def events(self, job_id: str, after: str | None) -> Sequence[Event]:
         """What happened since the event of that id."""
@@ -161,35 +151,21 @@ class LoraAdapter(Adapter[LoraConfig]):
 
     # -- models -------------------------------------------------------------------------------------------------
 
-    def _model(self, model_id: str) -> LocalModel:
-        loaded = self._loaded.get(model_id)
-        if loaded is None:
-            from adaptkit.backends.local_model import LocalModel  # noqa: PLC0415 - where it is used
-
-            for name, value in {**QUIET, **(OFFLINE if self._offline else {})}.items():
-                os.environ.setdefault(name, value)
-            try:
-                loaded = LocalModel.load(model_id, offline=self._offline, stand_in=self.config.model)
-            except ConfigError as error:
-                raise NotFoundError(str(error), backend=self.backend) from error
-            self._loaded[model_id] = loaded
-        return loaded
-
     def chat(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Reply:
         """Answer in this process; the first call loads the model."""
-        return self._model(model_id).chat(messages, options)
+        return self._models.get(model_id).chat(messages, options)
 
     def stream(self, model_id: str, messages: Sequence[Message], options: ChatOptions) -> Iterator[str]:
         """Answer piece by piece."""
-        return self._model(model_id).stream(messages, options)
+        return self._models.get(model_id).stream(messages, options)
 
     def generate(self, model_id: str, conversations: Sequence[Sequence[Message]], options: ChatOptions) -> list[Reply]:
         """Answer many conversations together."""
-        return self._model(model_id).generate(conversations, options)
+        return self._models.get(model_id).generate(conversations, options)
 
     def likelihood(self, model_id: str, conversations: Sequence[Sequence[Message]]) -> list[Likelihood]:
         """How likely the model holds the last turn of each conversation."""
-        return self._model(model_id).likelihood(conversations)
+        return self._models.get(model_id).likelihood(conversations)
 
     def together(self, model_id: str) -> int:
         """As many as fill a batch."""
@@ -198,36 +174,19 @@ class LoraAdapter(Adapter[LoraConfig]):
 
     def export(self, model_id: str, format: str, path: Path) -> Path:  # noqa: A002 - the field's standard term
         """Write the model as ``merged``, ``gguf`` or ``ollama``."""
-        from adaptkit.backends.lora.export import export  # noqa: PLC0415 - where it is used
-
-        return export(model_id, format, path, offline=self._offline, stand_in=self.config.model)
+        return self._models.export(model_id, format, path)
 
     def download(self, model_id: str, path: Path) -> Path:
         """Copy the model's folder."""
-        from adaptkit.backends.model_folder import open_folder  # noqa: PLC0415 - where it is used
-
-        source = open_folder(Path(str(local_folder(model_id)))).folder
-        if path.exists() and any(path.iterdir()):
-            raise ArtifactError(f"{path} is not empty; nothing was written")
-        shutil.copytree(source, path, dirs_exist_ok=True)
-        return path
+        return self._models.download(model_id, path)
 
     def delete_model(self, model_id: str) -> None:
         """Delete a model that a job here made; bases and folders elsewhere are not touched."""
-        folder = Path(model_id)
-        if folder.parent != (self._home / "models").resolve():
-            raise UnsupportedError(
-                f"{model_id} was not made by a job of {self._home}; delete it yourself if you mean to"
-            )
-        self._loaded.pop(model_id, None)
-        if folder.is_dir():
-            doomed = folder.with_name(f".{folder.name}.deleted")
-            folder.rename(doomed)  # gone at once, even if deleting is interrupted
-            shutil.rmtree(doomed)
+        self._models.delete(model_id)
 
     def close(self) -> None:
         """Let go of loaded models; jobs run on."""
-        self._loaded.clear()
+        self._models.close()
 
 
 def _require_packages(config: LoraConfig) -> None:

@@ -76,14 +76,14 @@ def test_a_base_answers_and_a_conversation_too_long_is_refused(adapter: LoraAdap
     assert adapter.generate("builtin:tiny", [ask("hello")], GREEDY)[0].text
     with pytest.raises(DataError, match="reads at most 512"):
         adapter.chat("builtin:tiny", ask("word " * 600), GREEDY)
-    assert adapter._model("builtin:tiny").count_tokens(ask("hello")) > 3
+    assert adapter._models.get("builtin:tiny").count_tokens(ask("hello")) > 3
 
 
 def test_likelihood_is_that_of_plain_torch_one_token_after_the_other(adapter: LoraAdapter, trained: Path) -> None:
     answers = ["refund", "a much longer answer, ünïcode too", "x"]
     talks = [(*ask(f"Where is parcel {n}?"), Message(role="assistant", content=text)) for n, text in enumerate(answers)]
     found = adapter.likelihood(str(trained), talks)
-    local = adapter._model(str(trained))
+    local = adapter._models.get(str(trained))
     for talk, likelihood in zip(talks, found, strict=True):
         before, said = local.tokenizer.answer(talk[:-1], talk[-1:])
         nats = 0.0

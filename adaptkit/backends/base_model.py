@@ -17,8 +17,10 @@ from typing import Any
 
 from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError
 
-__all__ = ["Base", "find_base", "hub_id", "local_folder", "sha256_of", "tensor_sizes"]
+__all__ = ["HUB", "Base", "find_base", "hub_id", "local_folder", "sha256_of", "tensor_sizes"]
 
+#: Where models with a hub id come from.
+HUB = "huggingface.co"
 #: The only files fetched from a hub: configuration, tokenizer and safetensors, never pickles or code.
 HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

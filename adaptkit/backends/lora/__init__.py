@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from adaptkit.adapter import Adapter, ChatOptions, DataFile, Guarantee, Plan
-from adaptkit.backends.base_model import find_base, hub_id, local_folder
+from adaptkit.backends.base_model import HUB, find_base, hub_id, local_folder
 from adaptkit.backends.local_jobs import Job, Spec
 from adaptkit.backends.local_jobs.data import copy_of, keep
 from adaptkit.backends.local_model import BATCH
@@ -25,8 +25,6 @@ from adaptkit.types import Event, Likelihood, Message, Reply, Snapshot, Speed
 __all__ = ["LoraAdapter", "LoraConfig"]
 
 _NEEDED = ("torch", "transformers", "peft")
-#: Where models with a hub id come from.
-HUB = "huggingface.co"
 
 
 class LoraAdapter(Adapter[LoraConfig]):

@@ -17,7 +17,7 @@ import httpx2
 import msgspec
 
 from adaptkit.adapter import Abilities, Adapter, ChatOptions, Context, DataFile, Guarantee, Plan
-from adaptkit.backends.base_model import find_base, hub_id, local_folder
+from adaptkit.backends.base_model import HUB, find_base, hub_id, local_folder
 from adaptkit.backends.local_jobs import Job, Spec
 from adaptkit.backends.local_jobs.data import copy_of, keep
 from adaptkit.backends.local_model import BATCH
@@ -45,7 +45,7 @@ from adaptkit.backends.prompt.cost import call_of, embedding_of
 from adaptkit.backends.prompt.embed import Embedding
 from adaptkit.backends.prompt.finding import Finding, Shared
 from adaptkit.backends.prompt.searched import Searched
-from adaptkit.backends.prompt.serving import HUB, Serving, served
+from adaptkit.backends.prompt.serving import Serving, served
 from adaptkit.backends.services.ask import Ask, Service
 from adaptkit.backends.services.plain import ThisMachine
 from adaptkit.backends.services.vendors import split_model

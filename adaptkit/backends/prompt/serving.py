@@ -10,6 +10,7 @@ import httpx2
 import msgspec
 
 from adaptkit.adapter import Abilities, Context
+from adaptkit.backends.base_model import HUB
 from adaptkit.backends.chat_endpoint import Endpoint
 from adaptkit.backends.prompt.adapted import AdaptedModel
 from adaptkit.backends.prompt.config import PromptConfig
@@ -22,9 +23,8 @@ from adaptkit.http import TIMEOUT
 from adaptkit.http_clients import Clients
 from adaptkit.steps import Steps, SystemClock, run
 
-__all__ = ["HUB", "Ready", "Serving", "served"]
+__all__ = ["Ready", "Serving", "served"]
 
-HUB = "huggingface.co"
 #: Adapted models kept after they were read.
 _KEPT = 64
 

@@ -94,7 +94,9 @@ _OF_PLACE = {
             "stages", "adapt", "run", "method", "seed", "epochs",
         }
     ),
-    "forge": frozenset({"stages", "method", "adapt", "bundle", "evaluation", "license", "provenance"}),
+    "forge": frozenset(
+        {"stages", "method", "adapt", "bundle", "evaluation", "license", "provenance", "api_key_env"}
+    ),
     "hosted": frozenset(
         {
             "base_url", "api_key_env", "epochs", "training_steps", "learning_rate", "weight_decay", "warmup_fraction",
@@ -136,7 +138,8 @@ class MistralConfig(BackendConfig):
         seed: Of everything random.
         name: For people; of ``hosted`` the suffix.
         base_url: Of ``hosted``: your deployment. Mistral's own API answers 410 Gone.
-        api_key_env: Environment variable with the key for it and for ``ft:`` models.
+        api_key_env: Environment variable with the key: of ``hosted``, ``MISTRAL_API_KEY`` where none is named; of
+            ``forge``, for a registered deployment, which gets no key unless one is named.
         bundle: Of ``forge``: folder that the bundle is written to; the home folder otherwise.
         evaluation: Of ``forge``: file of the held-out set that goes with it.
         license: Of ``forge``: under what the data may be used, for the manifest.
@@ -175,7 +178,7 @@ class MistralConfig(BackendConfig):
     seed: int = Field(0, ge=0, lt=2**32)
     name: str | None = None
     base_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
-    api_key_env: str = Field("MISTRAL_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    api_key_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     training_steps: int | None = Field(None, ge=1)
     weight_decay: float | None = Field(None, ge=0, le=1)
     warmup_fraction: float | None = Field(None, ge=0, le=1)
@@ -189,7 +192,10 @@ class MistralConfig(BackendConfig):
     @model_validator(mode="after")
     def _fits(self) -> MistralConfig:
         known = _OF_PLACE[self.where] | _COMMON
-        strange = sorted(self.model_fields_set - known)
+        fields = type(self).model_fields
+        # a default that is spelled out, as in what the journal keeps, asks for nothing
+        given = {name for name in self.model_fields_set if getattr(self, name) != fields[name].default}
+        strange = sorted(given - known)
         if strange:
             raise ValueError(f'where = "{self.where}" has no {", ".join(strange)}; it takes {", ".join(sorted(known))}')
         if self.method is not None and self.stages:
@@ -198,6 +204,11 @@ class MistralConfig(BackendConfig):
         if len(open_stages) != 1:
             raise ValueError("exactly one stage has no data of its own: it takes the data that is submitted")
         return self
+
+    @property
+    def key_env(self) -> str:
+        """Where Mistral's own key is, unless the configuration names another."""
+        return self.api_key_env or "MISTRAL_API_KEY"
 
     @property
     def resolved_stages(self) -> tuple[Stage, ...]:

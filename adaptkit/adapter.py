@@ -69,6 +69,7 @@ __all__ = [
     "SupportsPause",
     "SupportsPreflight",
     "SupportsReadiness",
+    "SupportsRegister",
     "SupportsRestart",
     "SupportsShutdownDate",
     "SupportsSpeed",
@@ -464,6 +465,26 @@ class SupportsRestart(Protocol):
 
     def restart(self, job_id: str) -> Snapshot:
         """Continue a job whose worker died; a job that runs or has ended is left alone."""
+        ...
+
+
+@runtime_checkable
+class SupportsRegister(Protocol):
+    """A job that others carry out ends when what came back is registered as its model."""
+
+    def register(self, job_id: str, result: str) -> Snapshot:
+        """End a job with a model from elsewhere; nothing is sent, and the same again changes nothing.
+
+        Args:
+            job_id: The job.
+            result: A folder or an address, as the backend takes it.
+
+        Raises:
+            ConfigError, ArtifactError: that is no model, or none that is safe to load.
+            EgressError: the policy does not allow the address.
+            UnsupportedError: the job has ended otherwise, or with another model.
+            NotFoundError: there is no such job.
+        """
         ...
 
 

@@ -361,6 +361,10 @@ class AsyncJob:
         """As `Job.restart`."""
         return await _call(self._job.restart)
 
+    async def register(self, path_or_endpoint: str | os.PathLike[str]) -> Status:
+        """As `Job.register`."""
+        return await _call(self._job.register, path_or_endpoint)
+
     async def pause(self) -> None:
         """As `Job.pause`."""
         await _call(self._job.pause)

@@ -67,6 +67,7 @@ def cost_of(adapter: Adapter[Any], job_id: str) -> Cost:
 
 def _lasted(events: Sequence[Event]) -> float | None:
     began = next((event.at for event in events if event.data.get("status") == Status.RUNNING), None)
-    if began is None and events:
+    # of a job that others carry out nobody tells when the work began
+    if began is None and events and events[0].data.get("status") != Status.QUEUED:
         began = events[0].at
     return None if began is None else max(0.0, events[-1].at - began)

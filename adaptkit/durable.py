@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["replace_file", "sync"]
+__all__ = ["create_file", "replace_file", "sync"]
 
 
 def sync(path: Path) -> None:
@@ -20,6 +20,27 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def create_file(path: Path, content: bytes) -> bool:
+    """Write a file that is not there yet, whole and readable for its owner alone.
+
+    Returns:
+        Whether it was written; ``False`` where it was there already and stays as it is, whoever was first.
+
+    Raises:
+        OSError: it cannot be written; nothing is left behind.
+    """
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as draft:
+        draft.write(content)
+        draft.flush()
+        os.fsync(draft.fileno())
+        try:
+            path.hardlink_to(draft.name)
+        except FileExistsError:
+            return False
+    sync(path.parent)
+    return True
 
 
 def replace_file(path: Path, content: bytes) -> None:

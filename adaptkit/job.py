@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -128,6 +129,21 @@ class Job:
             UnsupportedError: jobs of this backend cannot be paused.
         """
         self._state.resume()
+
+    def register(self, path_or_endpoint: str | os.PathLike[str]) -> Status:
+        """End a job that others carry out with the model that came back; `result` gives it then.
+
+        Args:
+            path_or_endpoint: A model's folder, or an address with the model's name there:
+                ``https://host/v1#model-name``.
+
+        Raises:
+            ConfigError, ArtifactError: that is no model, or none that is safe to load.
+            EgressError: the policy does not allow the address.
+            UnsupportedError: jobs of this backend make their own model, or this one has ended with another.
+        """
+        self._state.register(os.fspath(path_or_endpoint))
+        return self.status
 
     def checkpoints(self) -> list[tuple[Model, int, Mapping[str, float]]]:
         """Models of earlier steps that are kept, earliest first: each with its step and its figures.

@@ -17,6 +17,7 @@ from adaptkit.adapter import (
     SupportsEvents,
     SupportsFigures,
     SupportsPause,
+    SupportsRegister,
     SupportsRestart,
 )
 from adaptkit.cost import Cost, cost_of
@@ -135,6 +136,15 @@ class JobState:
         if not self.snapshot.status.is_terminal:
             with self._naming():
                 adapter.resume(self.ref.id)
+
+    def register(self, result: str) -> None:
+        """End the job with a model from elsewhere."""
+        adapter = self.open_adapter()
+        if not isinstance(adapter, SupportsRegister):
+            raise self.cannot("end with a model that is registered: they make their own")
+        with self._naming():
+            heard = adapter.register(self.ref.id, result)
+        self.hear(heard)
 
     def checkpoints(self) -> list[Checkpoint]:
         """What is kept of earlier steps, earliest first."""

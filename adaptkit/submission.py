@@ -53,12 +53,11 @@ def identity(plan: Plan[Any]) -> str:
     """What makes two submissions the same run: the configuration and the data, as a hex SHA-256.
 
     Defaults are left out, so that spelling one out, or a new field in a later release, does not start a second job;
-    data and other files count by fingerprint, so neither key order nor the path of a file matters. What a model is
-    deployed on says nothing of how it is trained.
+    data and other files count by fingerprint, so neither key order nor the path of a file matters. On what a job
+    runs, where its files are written and what its model is deployed on say nothing of what is trained.
     """
-    config = plan.config.model_dump(
-        mode="json", exclude_defaults=True, exclude={"validation", "deploy", *plan.contents}
-    )
+    elsewhere = {"validation", "deploy", "run", "bundle", *plan.contents}
+    config = plan.config.model_dump(mode="json", exclude_defaults=True, exclude=elsewhere)
     data = {file.purpose: file.data.fingerprint for file in plan.files} | dict(plan.contents)
     what = {"backend": plan.config.backend, "config": config, "data": {**data, "train": plan.fingerprint}}
     return hashlib.sha256(msgspec.json.encode(what, order="deterministic")).hexdigest()

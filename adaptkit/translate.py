@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import msgspec
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from adaptkit.adapter import BackendConfig
 from adaptkit.registry import adapter_type
+from adaptkit.toml import toml_value
 
 __all__ = ["Field", "Translation", "toml_table", "translate"]
 
@@ -73,7 +73,7 @@ class Translation:
 
 def toml_table(name: str, table: Mapping[str, Any]) -> str:
     """A target's table as TOML; values that are ``None`` are left out."""
-    given = (f"{key} = {_toml(value)}\n" for key, value in table.items() if value is not None)
+    given = (f"{key} = {toml_value(value)}\n" for key, value in table.items() if value is not None)
     return f"[targets.{name}]\n{''.join(given)}"
 
 
@@ -115,12 +115,12 @@ def _fields(config: BackendConfig, kind: type[BackendConfig]) -> Iterator[Field]
         elif becomes is not None:
             wrong = _mistake(known[becomes], value)
             if wrong:
-                yield Field(name, value, "decide", becomes, f"was {_toml(value)}; {wrong}")
+                yield Field(name, value, "decide", becomes, f"was {toml_value(value)}; {wrong}")
             else:
                 yield Field(name, value, "carried" if becomes == name else "renamed", becomes)
         elif rival is not None:
             yield Field(
-                name, value, "decide", rival, f"{name} was {_toml(value)}; the one is never made from the other"
+                name, value, "decide", rival, f"{name} was {toml_value(value)}; the one is never made from the other"
             )
         else:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -141,11 +141,3 @@ def _mistake(field: FieldInfo, value: Any) -> str:
         message = error.errors(include_url=False, include_input=False, include_context=False)[0]["msg"]
         return message[0].lower() + message[1:]
     return ""
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items() if item is not None) + "}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    return msgspec.json.encode(value).decode()  # strings, numbers and booleans are written as in JSON

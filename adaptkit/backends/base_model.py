@@ -18,7 +18,17 @@ from typing import Any
 from adaptkit.backends.chat_template import read_template
 from adaptkit.errors import ArtifactError, ConfigError, MissingDependencyError
 
-__all__ = ["HUB", "Base", "find_base", "hub_id", "local_folder", "mistral_file", "sha256_of", "tensor_sizes"]
+__all__ = [
+    "HUB",
+    "Base",
+    "find_base",
+    "hub_id",
+    "license_of",
+    "local_folder",
+    "mistral_file",
+    "sha256_of",
+    "tensor_sizes",
+]
 
 #: Where models with a hub id come from.
 HUB = "huggingface.co"
@@ -30,6 +40,7 @@ HUB_DOUBLES = ("consolidated*",)
 BESIDE_TEXT = ("vision_tower", "vision_model", "visual", "multi_modal_projector")
 _MISTRAL_FILE = re.compile(r"tokenizer\.model\.v(\d+)(m\d+)?")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_LICENSE = re.compile(r"\A---\n(?:.*\n)*?license: *[\"']?([\w.-]+)[\"']? *\n", re.ASCII)
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _WIDTH = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
 
@@ -67,6 +78,18 @@ def local_folder(model: str) -> Path | None:
         raise MissingDependencyError(f"the model {name}", "huggingface_hub", "local") from None
     found = try_to_load_from_cache(name, "config.json")
     return Path(found).parent if isinstance(found, str) else None
+
+
+def license_of(model: str) -> str | None:
+    """The licence of a model, where it lies here and says so."""
+    if model.startswith("builtin:"):
+        return "apache-2.0"
+    try:
+        folder = local_folder(model)
+        found = folder and _LICENSE.match((folder / "README.md").read_text(encoding="utf-8"))
+    except (ValueError, OSError, ImportError):  # a host's own name for a model, or nothing that can be read
+        return None
+    return found[1] if found else None
 
 
 def fetch(model: str, *, offline: bool) -> Path:

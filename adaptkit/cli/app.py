@@ -151,9 +151,20 @@ def watch(session: Session, ref: Ref = "last") -> Exit:
 
 
 @verb(app)
-def result(session: Session, ref: Ref = "last", timeout: Seconds = None) -> None:
+def result(
+    session: Session,
+    ref: Ref = "last",
+    *,
+    timeout: Seconds = None,
+    register: Annotated[
+        str | None,
+        typer.Option(metavar="PATH_OR_ENDPOINT", help="The model that came back: a folder, or https://host/v1#name."),
+    ] = None,
+) -> None:
     """Wait for a job and print the reference of its model."""
     job = find_job(session.client, ref)
+    if register is not None:
+        job.register(register)
     model = model_of(session, job, timeout)
     took = Cost()
     with suppress(AdaptkitError):  # the model is there, whatever is known of how it was made

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from adaptkit.data import fast
+from adaptkit.data.duplicates import HashLog
 from adaptkit.data.formats import Format, format_named, unwritable
 from adaptkit.data.problems import Problem, ProblemList
 from adaptkit.data.reading import JsonLines, Memory, Source, find_sources
@@ -42,9 +43,36 @@ class _Part:
     share: float
     held_out: bool
 
-    def holds(self, content: bytes) -> bool:
+    def keeper(self) -> Callable[[bytes], bool]:
+        """Says of each row of one pass whether it is on this side."""
+        return self._holds
+
+    def _holds(self, content: bytes) -> bool:
         digest = hashlib.sha256(self.salt + content).digest()
         return (int.from_bytes(digest[:8], "big") < self.share * 2**64) == self.held_out
+
+
+@dataclass(frozen=True)
+class _Once:
+    """Rows without their repeats; remembered are only those that another pass found more than once."""
+
+    rows: Dataset
+
+    def keeper(self) -> Callable[[bytes], bool]:
+        """Says of each row of one pass whether it is the first of its like."""
+        repeated: frozenset[int] = self.rows._fact("repeated", self.rows._repeated)  # noqa: SLF001 - the same idea
+        seen: set[bytes] = set()
+
+        def is_first(content: bytes) -> bool:
+            digest = hashlib.sha256(content).digest()
+            if _short(digest) not in repeated:
+                return True
+            if digest in seen:
+                return False
+            seen.add(digest)
+            return True
+
+        return is_first
 
 
 class Dataset:
@@ -54,7 +82,7 @@ class Dataset:
         self,
         sources: tuple[Source, ...],
         format: str | None = None,  # noqa: A002 - the word
-        parts: tuple[_Part, ...] = (),
+        parts: tuple[_Part | _Once, ...] = (),
     ) -> None:
         if format is not None:
             format_named(format)
@@ -146,11 +174,19 @@ class Dataset:
         """
         if not 0 < held_out < 1:
             raise ConfigError(f"held_out is a share between 0 and 1, got {held_out}.")
-        salt = f"{seed}/{len(self._parts)}/".encode()  # a split of a split must not repeat the first decision
+        before = sum(isinstance(part, _Part) for part in self._parts)
+        salt = f"{seed}/{before}/".encode()  # a split of a split must not repeat the first decision
         train, test = (
             Dataset(self._sources, self._format, (*self._parts, _Part(salt, held_out, side))) for side in (False, True)
         )
         return train, test
+
+    def distinct(self) -> Dataset:
+        """The same rows in the same order, without those that repeat an earlier one exactly, all their keys included.
+
+        Nothing is read until it is used. A pass then remembers 32 bytes of each row that comes more than once.
+        """
+        return Dataset(self._sources, self._format, (*self._parts, _Once(self)))
 
     def check(self, backend: str | None = None, *, rules: DataRules | None = None) -> Report:
         """Look at every row, in bounded memory and with no network.
@@ -172,7 +208,7 @@ class Dataset:
             from adaptkit.registry import adapter_type  # noqa: PLC0415 - backends import the data layer
 
             rules = adapter_type(backend).data_rules(None)
-        keep = self._keeps if self._parts else None
+        keep = self._keeper() if self._parts else None
         return check(self._sources, self._format, rules or DataRules(), keep)
 
     def write(self, target: str | os.PathLike[str] | IO[bytes], format: str = "openai") -> Written:  # noqa: A002
@@ -229,7 +265,7 @@ class Dataset:
             raise DataError(f"the data cannot be written as {form.name} without loss; nothing was written.", problems)
 
     def _placed(self) -> Iterator[tuple[str | None, int, Record]]:
-        reader = RowReader(self._format)
+        reader, keeps = RowReader(self._format), self._keeper()
         for source in self._sources:
             rows = (
                 fast.records(source, reader)
@@ -240,12 +276,25 @@ class Dataset:
                 if record is None:
                     problems = [Problem.at(finding, source.name, line) for finding in findings]
                     raise DataError("a row cannot be read; check() lists all such rows:", problems)
-                if not self._parts or self._keeps(record):
+                if not self._parts or keeps(record):
                     yield source.name, line, record
 
-    def _keeps(self, record: Record) -> bool:
-        content = canonical(record)
-        return all(part.holds(content) for part in self._parts)
+    def _keeper(self) -> Callable[[Record], bool]:
+        """Says of each row, in order, whether it belongs to the data: for one pass."""
+        keepers = [part.keeper() for part in self._parts]
+
+        def keeps(record: Record) -> bool:
+            content = canonical(record)
+            return all(keep(content) for keep in keepers)
+
+        return keeps
+
+    def _repeated(self) -> frozenset[int]:
+        """Short hashes of the rows that come more than once, and perhaps, by chance, of another."""
+        log = HashLog()
+        for record in self:
+            log.extend([_short(hashlib.sha256(canonical(record)).digest())])
+        return frozenset(log.repeated())
 
     def _hash(self) -> str:
         digest = hashlib.sha256()
@@ -277,3 +326,7 @@ class Dataset:
         if name not in self._facts or self._facts[name][0] != state:
             self._facts[name] = (state, find())
         return self._facts[name][1]
+
+
+def _short(digest: bytes) -> int:
+    return int.from_bytes(digest[:8], "big", signed=True)

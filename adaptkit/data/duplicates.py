@@ -97,6 +97,10 @@ class HashLog:
         """How many different hashes there are."""
         return _distinct(self, 0)
 
+    def repeated(self) -> Iterator[int]:
+        """The hashes that are there more than once, each once, in any order."""
+        return _repeated(self, 0)
+
     def _spill(self) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the log
@@ -122,13 +126,32 @@ def _distinct(log: HashLog, level: int) -> int:
         for chunk in log._chunks():  # noqa: SLF001 - the same idea
             seen.update(chunk)
         return len(seen)
+    buckets, total = _split(log, level), 0
+    while buckets:
+        total += _distinct(buckets.pop(), level + 1)
+    return total
+
+
+def _repeated(log: HashLog, level: int) -> Iterator[int]:
+    if len(log) <= _FIT or level == 16:
+        once: set[int] = set()
+        again: set[int] = set()
+        for chunk in log._chunks():  # noqa: SLF001
+            for value in chunk:
+                (again if value in once else once).add(value)
+        yield from again
+        return
+    buckets = _split(log, level)
+    while buckets:
+        yield from _repeated(buckets.pop(), level + 1)
+
+
+def _split(log: HashLog, level: int) -> list[HashLog]:
+    """Four logs by two bits of each hash."""
     byte, masks = level // 4, _MASKS[level % 4]
     buckets = [HashLog() for _ in masks]
     for chunk in log._chunks():  # noqa: SLF001
         digits = bytes(memoryview(chunk).cast("B")[byte::8])
         for bucket, mask in zip(buckets, masks, strict=True):
             bucket.extend(list(compress(chunk, digits.translate(mask))))
-    total = 0
-    while buckets:
-        total += _distinct(buckets.pop(), level + 1)
-    return total
+    return buckets

@@ -16,7 +16,7 @@ import msgspec
 
 from adaptkit import __version__
 from adaptkit.adapter import Adapter
-from adaptkit.backends.base_model import hub_id, local_folder
+from adaptkit.backends.base_model import hub_id, license_of
 from adaptkit.errors import ConfigError
 from adaptkit.evidence.entrants import run_of
 from adaptkit.evidence.results import Comparison, Competitor, Interval
@@ -33,7 +33,6 @@ _SETTINGS = (
     "max_context_length", "packing", "precision", "quantization", "beta", "dpo_beta", "examples", "examples_by",
     "passages", "temperature", "max_tokens", "seed",
 )  # fmt: skip
-_LICENSE = re.compile(r"\A---\n(?:.*\n)*?license: *[\"']?([\w.-]+)[\"']? *\n", re.ASCII)
 _MARKUP = re.compile(r"([\\`*_\[\]#|~$])")
 _ODD = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]")
 
@@ -76,16 +75,7 @@ class _Facts(msgspec.Struct, frozen=True):
     @property
     def license(self) -> str | None:
         """That of the base, where it lies here and says so."""
-        if self.base is None:
-            return None
-        if self.base.startswith("builtin:"):
-            return "apache-2.0"
-        try:
-            folder = local_folder(self.base)
-            found = folder and _LICENSE.match((folder / "README.md").read_text(encoding="utf-8"))
-        except (ValueError, OSError, ImportError):  # a host's own name for a model, or nothing that can be read
-            return None
-        return found[1] if found else None
+        return None if self.base is None else license_of(self.base)
 
 
 def _competitor(comparison: Comparison | None, ref: ModelRef) -> Competitor | None:

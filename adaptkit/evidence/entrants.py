@@ -155,7 +155,8 @@ class Entrant:
         card = self.card(usage)
         if card is not None:
             return card.usd(usage)
-        return None if self.adapter.destinations else 0.0
+        elsewhere = self.adapter.destinations or "://" in self.model.id  # an address that was registered
+        return None if elsewhere else 0.0
 
     @cached_property
     def _is_priced(self) -> bool:

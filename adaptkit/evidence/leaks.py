@@ -21,13 +21,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from adaptkit.backends.local_jobs.data import copy_of
-from adaptkit.data import ChatRecord, CompletionRecord, Dataset, PreferenceRecord, Problem, Record
+from adaptkit.data import ChatRecord, CompletionRecord, Dataset, PreferenceRecord, Problem, Record, TextRecord
 from adaptkit.errors import AdaptkitWarning, DataError
 from adaptkit.evidence.entrants import Bench, Entrant
 from adaptkit.evidence.questions import asked_of, placed
 from adaptkit.types import Message
 
-__all__ = ["Leak", "Leaks", "refuse", "without_leaks"]
+__all__ = ["Leak", "Leaks", "refuse", "refuse_known", "without_leaks"]
 
 #: Share of a question's n-grams that must stand in one training row.
 NEARLY = 0.85
@@ -160,6 +160,24 @@ def refuse(bench: Bench, who: Sequence[Entrant], held_out: Dataset, learned: Seq
     return notes
 
 
+def refuse_known(held_out: Dataset, learned: Mapping[str, Dataset]) -> None:
+    """Look for leaks into data that is still to be learned from.
+
+    Args:
+        held_out: The set, of any kind of rows: of a text, all of it is looked for, and nearly only within `WINDOW`.
+        learned: The data, by what it is called.
+
+    Raises:
+        DataError: there are leaks; every one is listed by its line.
+    """
+    found: dict[int, Leak] = {}
+    leaks = Leaks(held_out)
+    for name, data in learned.items():
+        _look(leaks, data, name, found)
+    if found:
+        raise _error(held_out, found)
+
+
 def without_leaks(held_out: Dataset, training: Dataset) -> Dataset:
     """The rows of a held-out set that do not stand in training data, exactly or nearly; held in memory."""
     rows = list(held_out)
@@ -241,6 +259,10 @@ def _error(held_out: Dataset, found: Mapping[int, Leak]) -> DataError:
 
 
 def _asked(record: Record) -> tuple[str, str]:
+    if isinstance(record, TextRecord):
+        return "", record.text
+    if isinstance(record, PreferenceRecord):
+        return _parted(record.prompt)
     found = asked_of(record)
     return ("", "") if found is None else _parted(found[0])
 

@@ -180,3 +180,10 @@ def test_the_account_of_a_file_is_the_one_it_is_deleted_at(open_client, service,
 
 def _config(name):
     return {"backend": "scripted", "service": name}
+
+
+def test_jobs_that_make_their_own_model_take_none(open_client):
+    job = open_client(states=("queued", "running")).submit("t", data())
+    with pytest.raises(UnsupportedError, match="make their own"):
+        job.register("./model")
+    assert job.status is Status.QUEUED

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptkit.data import ChatRecord, Dataset, TextRecord
+from adaptkit.data import ChatRecord, Dataset, TextRecord, duplicates
 from adaptkit.errors import AdaptkitError, ConfigError, DataError
 from adaptkit.types import Message
 from tests.data import strategies as some
@@ -225,3 +226,46 @@ def test_records_that_lie_about_their_types_are_refused() -> None:
     bad = ChatRecord((Message(role="user", content="\ud800"),))
     with pytest.raises(AdaptkitError):
         list(Dataset.of([bad]))
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=60), st.booleans())
+def test_distinct_rows_are_the_first_of_their_like(numbers: list[int], few: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if few:  # so that hashes are split into buckets
+            patch.setattr(duplicates, "_FIT", 3)
+            patch.setattr(duplicates, "_SPILL", 4)
+        data = Dataset.of([chat(number) for number in numbers])
+        found = [record.messages[0].content for record in data.distinct()]
+        assert found == [f"q{number}" for number in dict.fromkeys(numbers)]
+        assert len(data.distinct()) == len(data) - data.check().stats.duplicates
+        assert data.distinct().check().stats.duplicates == 0
+
+
+def test_distinct_keeps_rows_that_differ_in_any_key_and_does_not_move_a_split(tmp_path: Path) -> None:
+    rows = [chat(number) for number in range(40)]
+    path = write(tmp_path / "x.jsonl", [*rows, {**rows[0], "metadata": "other"}, rows[1]])
+    data = Dataset.open(path)
+    assert len(data.distinct()) == 41
+    train, test = data.split(0.3)
+    once_train, once_test = data.distinct().split(0.3)
+    assert len(list(once_train)) + len(list(once_test)) == 41
+    assert list(once_test) == list(test.distinct())
+    assert list(once_train) == list(train.distinct())
+    path.write_text(json.dumps(rows[2]) + "\n")
+    assert len(data.distinct()) == 1, "a file that has changed is looked at anew"
+
+
+def test_distinct_remembers_only_what_repeats(tmp_path: Path) -> None:
+    with (tmp_path / "large.jsonl").open("w") as file:
+        for number in range(20_000):
+            file.write(json.dumps({"text": f"{number} " * 200}) + "\n")
+        file.write(json.dumps({"text": "7 " * 200}) + "\n")
+    data = Dataset.open(tmp_path / "large.jsonl").distinct()
+    tracemalloc.start()
+    try:
+        rows = sum(1 for _ in data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert rows == 20_000
+    assert peak < 6e6, "of 20 MB of rows hardly anything is held"

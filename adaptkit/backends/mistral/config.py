@@ -96,7 +96,9 @@ _OF_PLACE = {
             "stages", "adapt", "run", "method", "seed", "epochs",
         }
     ),
-    "forge": frozenset({"stages", "method", "adapt", "bundle", "evaluation", "license", "provenance"}),
+    "forge": frozenset(
+        {"stages", "method", "adapt", "bundle", "evaluation", "license", "provenance", "api_key_env"}
+    ),
     "hosted": frozenset(
         {
             "base_url", "api_key_env", "epochs", "training_steps", "learning_rate", "weight_decay", "warmup_fraction",
@@ -138,7 +140,8 @@ class MistralConfig(BackendConfig):
         seed: Of everything random.
         name: For people; of ``hosted`` the suffix.
         base_url: Of ``hosted``: your deployment. Mistral's own API answers 410 Gone.
-        api_key_env: Environment variable with the key for it and for ``ft:`` models.
+        api_key_env: Environment variable with the key: of ``hosted``, ``MISTRAL_API_KEY`` where none is named; of
+            ``forge``, for a registered deployment, which gets no key unless one is named.
         bundle: Of ``forge``: folder that the bundle is written to; the home folder otherwise.
         evaluation: Of ``forge``: file of the held-out set that goes with it.
         license: Of ``forge``: under what the data may be used, for the manifest.
@@ -177,7 +180,7 @@ class MistralConfig(BackendConfig):
     seed: int = Field(0, ge=0, lt=2**32)
     name: str | None = None
     base_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
-    api_key_env: str = Field("MISTRAL_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    api_key_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     training_steps: int | None = Field(None, ge=1)
     weight_decay: float | None = Field(None, ge=0, le=1)
     warmup_fraction: float | None = Field(None, ge=0, le=1)
@@ -203,6 +206,11 @@ class MistralConfig(BackendConfig):
         if len(open_stages) != 1:
             raise ValueError("exactly one stage has no data of its own: it takes the data that is submitted")
         return self
+
+    @property
+    def key_env(self) -> str:
+        """Where Mistral's own key is, unless the configuration names another."""
+        return self.api_key_env or "MISTRAL_API_KEY"
 
     @property
     def resolved_stages(self) -> tuple[Stage, ...]:

@@ -26,6 +26,7 @@ _BUILT_IN = {
     "bedrock": "adaptkit.backends.bedrock:BedrockAdapter",
     "fireworks": "adaptkit.backends.fireworks:FireworksAdapter",
     "lora": "adaptkit.backends.lora:LoraAdapter",
+    "mistral": "adaptkit.backends.mistral:MistralAdapter",
     "openai": "adaptkit.backends.openai:OpenAIAdapter",
     "prompt": "adaptkit.backends.prompt:PromptAdapter",
     "scripted": "adaptkit.testing.scripted:ScriptedAdapter",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from adaptkit.adapter import BackendConfig, LocalPath, ModelName
 from adaptkit.backends.engines import RunConfig
+from adaptkit.http import checked_url
 
 __all__ = ["AdaptConfig", "MistralConfig", "Replay", "Stage", "Vocabulary"]
 
@@ -134,9 +135,15 @@ class MistralConfig(BackendConfig):
         adapt: What else is changed: ``vocabulary``.
         run: Engine, machines and processes.
         seed: Of everything random.
-        name: For people; of ``hosted`` the suffix.
-        base_url: Of ``hosted``: your deployment. Mistral's own API answers 410 Gone.
-        api_key_env: Environment variable with the key for it and for ``ft:`` models.
+        name: For people; of ``hosted`` the start of the suffix, 7 characters at most.
+        base_url: Of ``hosted``: your deployment, without ``/v1``. Mistral's own API answers 410 Gone.
+        api_key_env: Environment variable with the key: of ``hosted``, ``MISTRAL_API_KEY`` where none is named; of
+            ``forge``, for a registered deployment, which gets no key unless one is named.
+        training_steps: Of ``hosted``, instead of ``epochs``.
+        weight_decay: Of ``hosted``; the protocol's 0.1.
+        warmup_fraction: Of ``hosted``: share of the steps; the protocol's 0.05.
+        sequence_length: Of ``hosted``: tokens of an example; the deployment chooses.
+        fim_ratio: Of ``hosted``: share of examples learned with a hole in the middle, for models that write code.
         bundle: Of ``forge``: folder that the bundle is written to; the home folder otherwise.
         evaluation: Of ``forge``: file of the held-out set that goes with it.
         license: Of ``forge``: under what the data may be used, for the manifest.
@@ -174,8 +181,8 @@ class MistralConfig(BackendConfig):
     run: RunConfig = RunConfig()
     seed: int = Field(0, ge=0, lt=2**32)
     name: str | None = None
-    base_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
-    api_key_env: str = Field("MISTRAL_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    base_url: Annotated[str, AfterValidator(checked_url)] | None = None
+    api_key_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     training_steps: int | None = Field(None, ge=1)
     weight_decay: float | None = Field(None, ge=0, le=1)
     warmup_fraction: float | None = Field(None, ge=0, le=1)
@@ -189,7 +196,10 @@ class MistralConfig(BackendConfig):
     @model_validator(mode="after")
     def _fits(self) -> MistralConfig:
         known = _OF_PLACE[self.where] | _COMMON
-        strange = sorted(self.model_fields_set - known)
+        fields = type(self).model_fields
+        # a default that is spelled out, as in what the journal keeps, asks for nothing
+        given = {name for name in self.model_fields_set if getattr(self, name) != fields[name].default}
+        strange = sorted(given - known)
         if strange:
             raise ValueError(f'where = "{self.where}" has no {", ".join(strange)}; it takes {", ".join(sorted(known))}')
         if self.method is not None and self.stages:
@@ -198,6 +208,11 @@ class MistralConfig(BackendConfig):
         if len(open_stages) != 1:
             raise ValueError("exactly one stage has no data of its own: it takes the data that is submitted")
         return self
+
+    @property
+    def key_env(self) -> str:
+        """Where Mistral's own key is, unless the configuration names another."""
+        return self.api_key_env or "MISTRAL_API_KEY"
 
     @property
     def resolved_stages(self) -> tuple[Stage, ...]:

@@ -19,7 +19,7 @@ from adaptkit.adapter import Abilities, ChatOptions, DataFile, Guarantee, Plan
 from adaptkit.backends.mistral import MistralAdapter, jobs
 from adaptkit.backends.mistral.config import MistralConfig
 from adaptkit.backends.mistral.files import Files, rows
-from adaptkit.backends.mistral.owned import OwnedModels, job_of, model_of
+from adaptkit.backends.mistral.owned import OwnedModels, day_of, job_of, model_of
 from adaptkit.backends.mistral.retired import API, is_public, retired
 from adaptkit.backends.mistral.rows import file_problems, rules
 from adaptkit.backends.rest import Rest, account_of, segment
@@ -231,10 +231,9 @@ class HostedAdapter(MistralAdapter):
         listed = [] if is_public(self._address) else list(self._listed())
         told = [jobs.owned(job, self._address) for job in listed]
         cards = list(self._models.cards())
-        known = {job.snapshot.job_id for job in told} | {job.model_id for job in told}
-        untold = [
-            job_of(card, {"where": "hosted", **base}) for card in cards if not known & {card.get("job"), card.get("id")}
-        ]
+        known = {job.snapshot.job_id for job in told} | {job.model_id for job in told if job.model_id}
+        there = {"where": "hosted", **base}
+        untold = [job_of(card, there) for card in cards if not known & {card.get("job"), card.get("id")}]
         return Inventory(
             jobs=_newest_first([*told, *untold]),
             files=tuple(self._files.listed()),
@@ -285,11 +284,13 @@ class HostedAdapter(MistralAdapter):
 
     def shutdown_date(self, model_id: str) -> date | None:
         """The day from which a model no longer answers, by its card."""
-        return self._models.shutdown_date(model_id)
+        # without the SDK, which training needs for nothing else and this is asked in each submission
+        return day_of(self._rest.send("GET", f"/v1/models/{segment(model_id)}").get("deprecation"))
 
     def known_shutdown_date(self, model_id: str) -> date | None:
         """Nothing is known without asking."""
         del model_id
+        return None
 
     async def aclose(self) -> None:
         """Let go of the connections of the running event loop."""

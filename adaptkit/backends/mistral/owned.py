@@ -21,7 +21,7 @@ from adaptkit.types import OwnedJob, OwnedModel, Snapshot, Status
 if TYPE_CHECKING:
     from adaptkit.backends.services.mistral import Ministry
 
-__all__ = ["OwnedModels", "job_of", "model_of"]
+__all__ = ["OwnedModels", "day_of", "job_of", "model_of"]
 
 _VENDOR = VENDORS["mistral"]
 #: What a card calls a tuned model.
@@ -63,10 +63,6 @@ class OwnedModels:
         """The card of the model that a job made, ``None`` if the account has none; one request."""
         return next((card for card in self.cards() if job_id in (card.get("job"), card.get("id"))), None)
 
-    def shutdown_date(self, model_id: str) -> date | None:
-        """The day from which a model no longer answers, if one is set."""
-        return _day(_plain(self._call("retrieve", model_id=model_id)).get("deprecation"))
-
     def rename(self, model_id: str, name: str, description: str | None) -> None:
         """Give a model another name, and description unless it is ``None``."""
         described = {} if description is None else {"description": description}
@@ -95,9 +91,8 @@ class OwnedModels:
             BackendError: by the table of `adaptkit.http`.
         """
         with translated(self._backend, ()):
-            method: Callable[..., Any] | None = getattr(
-                getattr(self.service.keyed.client(), "models", None), name, None
-            )
+            models = getattr(self.service.keyed.client(), "models", None)
+            method: Callable[..., Any] | None = getattr(models, name, None)
             if method is None:
                 raise UnsupportedError(
                     f"mistralai {_release()} has no models.{name}: install another release, such as 3.7.0, which has it"
@@ -110,7 +105,7 @@ def model_of(card: Mapping[str, Any]) -> OwnedModel:
     return OwnedModel(
         id=str(card.get("id")),
         base=card.get("root") or None,
-        shutdown_date=_day(card.get("deprecation")),
+        shutdown_date=day_of(card.get("deprecation")),
         created_at=card.get("created") or None,
         archived=bool(card.get("archived")),
     )
@@ -132,19 +127,23 @@ def job_of(card: Mapping[str, Any], recipe: Mapping[str, Any]) -> OwnedJob:
     )
 
 
+def day_of(told: Any) -> date | None:
+    """The day of a date in a card; ``None`` for anything else."""
+    if not isinstance(told, str):
+        return None
+    try:
+        at = datetime.fromisoformat(told)
+    except ValueError:
+        return None
+    return (at.astimezone(UTC) if at.tzinfo else at).date()
+
+
 def _plain(told: Any) -> dict[str, Any]:
     """A card as JSON, of a kind that the SDK does not know too."""
     if getattr(told, "is_unknown", False):
         return told.raw if isinstance(told.raw, dict) else {}
     card: dict[str, Any] = told.model_dump(mode="json", by_alias=True)
     return card
-
-
-def _day(told: Any) -> date | None:
-    if not isinstance(told, str):
-        return None
-    at = datetime.fromisoformat(told)
-    return (at.astimezone(UTC) if at.tzinfo else at).date()
 
 
 def _release() -> str:

@@ -22,6 +22,7 @@ __all__ = ["FakeMistralJobs"]
 
 _PATH = "/v1/fine_tuning/jobs"
 _ENDED = ("SUCCESS", "FAILED", "FAILED_VALIDATION", "CANCELLED")
+_STOPPING = "CANCELLATION_REQUESTED"
 _LARGEST = 512_000_000
 
 
@@ -139,7 +140,7 @@ class FakeMistralJobs:
             epochs = body["hyperparameters"].get("epochs")
             facts = {"object": "job.metadata", "deprecated": True, "details": "", "epochs": epochs}
             return Answer({**facts, **self.cost, "train_tokens": 1310720, "data_tokens": 305375})
-        like = [job for job in self.jobs.all.values() if job.word not in _ENDED and _same(job.body, body)]
+        like = [job for job in self.jobs.all.values() if job.word not in (*_ENDED, _STOPPING) and _same(job.body, body)]
         if self.strict and like:
             return _error(409, "a similar job is already running, validated or queued")
         job = self.jobs.add(body.get("suffix") or "", body, str(uuid.uuid4()))
@@ -187,9 +188,9 @@ class FakeMistralJobs:
         job = self.jobs.all.get(asked.matched["id"])
         if job is None:
             return _error(404, "no such job")
-        if job.word in (*_ENDED, "CANCELLATION_REQUESTED"):
+        if job.word in (*_ENDED, _STOPPING):
             return _error(400, f"a job that is {job.word} cannot be cancelled")
-        self.jobs.tell(job.id, "CANCELLATION_REQUESTED", "CANCELLED")
+        self.jobs.tell(job.id, _STOPPING, "CANCELLED")
         self.jobs.poll(job.id)
         return Answer(self._told(job, whole=True))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from functools import cached_property
 from typing import Any, ClassVar
@@ -27,7 +28,14 @@ from adaptkit.backends.services.ask import Ask
 from adaptkit.backends.services.vendors import VENDORS
 from adaptkit.backends.terms import refuse, retiring
 from adaptkit.data import DataRules, Dataset
-from adaptkit.errors import AdaptkitWarning, BackendError, NotFoundError, ServiceError
+from adaptkit.errors import (
+    AdaptkitWarning,
+    BackendError,
+    BackendRetiredError,
+    MissingDependencyError,
+    NotFoundError,
+    ServiceError,
+)
 from adaptkit.http import loopback
 from adaptkit.http_clients import Clients
 from adaptkit.steps import Steps, SystemClock, arun, run
@@ -184,15 +192,13 @@ class HostedAdapter(MistralAdapter):
         return msgspec.structs.replace(heard, status=Status.QUEUED) if heard.status is Status.PAUSED else heard
 
     def poll(self, job_id: str) -> Snapshot:
-        """Ask how a job stands; of one at Mistral itself, the model that it made tells."""
-        if is_public(self._address):
-            return job_of(self._card(job_id), {}).snapshot
-        return jobs.snapshot(self._job(job_id))
+        """Ask how a job stands."""
+        return jobs.snapshot(self._told(job_id))
 
     def cancel(self, job_id: str) -> None:
         """Ask a job to stop."""
         if is_public(self._address):
-            self._card(job_id)  # it has ended
+            self._told(job_id)  # which has ended
             return
         try:
             self._rest.send("POST", f"{self._path(job_id)}/cancel")
@@ -205,37 +211,32 @@ class HostedAdapter(MistralAdapter):
 
     def retrieve(self, job_id: str) -> str:
         """The id of the model that a job made."""
-        if is_public(self._address):
-            return str(self._card(job_id)["id"])
-        job = self._job(job_id)
+        job = self._told(job_id)
         if jobs.snapshot(job).status is not Status.SUCCEEDED or not job.get("fine_tuned_model"):
             raise NotFoundError(f"job {job_id} has no model: it is {job.get('status')}", backend=self.backend)
         return str(job["fine_tuned_model"])
 
     def events(self, job_id: str, after: str | None) -> Sequence[Event]:
-        """Changes of state, and what was measured at each checkpoint; none of a job at Mistral itself."""
-        return () if is_public(self._address) else jobs.events(self._job(job_id), after)
+        """Changes of state, and what was measured at each checkpoint."""
+        return jobs.events(self._told(job_id), after)
 
     def figures(self, job_id: str) -> Sequence[Mapping[str, float]]:
         """What was measured at each checkpoint."""
-        return () if is_public(self._address) else jobs.figures(self._job(job_id))
+        return jobs.figures(self._told(job_id))
 
     def trained_tokens(self, job_id: str) -> int | None:
         """What a job trained on, as far as the deployment says."""
-        told = None if is_public(self._address) else self._job(job_id).get("trained_tokens")
+        told = self._told(job_id).get("trained_tokens")
         return told if isinstance(told, int) else None
 
     def inventory(self) -> Inventory:
         """Jobs, files and tuned models; a model whose job is told of no more stands for that job too."""
-        base = {"base_url": self.config.base_url} if self.config.base_url else {}
-        listed = [] if is_public(self._address) else list(self._listed())
-        told = [jobs.owned(job, self._address) for job in listed]
+        told = [] if is_public(self._address) else list(self._listed())
         cards = list(self._models.cards())
-        known = {job.snapshot.job_id for job in told} | {job.model_id for job in told if job.model_id}
-        there = {"where": "hosted", **base}
-        untold = [job_of(card, there) for card in cards if not known & {card.get("job"), card.get("id")}]
+        known = {job.get(name) for job in told for name in ("id", "fine_tuned_model")}
+        untold = [job_of(card) for card in cards if not known & {card.get("job") or card["id"], card["id"]}]
         return Inventory(
-            jobs=_newest_first([*told, *untold]),
+            jobs=_newest_first([jobs.owned(job, self.config.base_url) for job in (*told, *untold)]),
             files=tuple(self._files.listed()),
             models=_newest_first([model_of(card) for card in cards]),
         )
@@ -345,16 +346,21 @@ class HostedAdapter(MistralAdapter):
         self._require_deployment()
         return rows(self._rest, _JOBS, query)
 
-    def _card(self, job_id: str) -> dict[str, Any]:
-        """The model of a job at Mistral itself.
+    def _told(self, job_id: str) -> dict[str, Any]:
+        """What is told of a job; of one that is told of no more, what the model tells that it made.
 
         Raises:
-            BackendRetiredError: the account owns no model of that job, and jobs are told of no more.
+            BackendRetiredError: there is no such model, and the address is Mistral's own.
+            NotFoundError: there is none, and no such job.
         """
-        card = self._models.made_by(job_id)
-        if card is None:
-            raise retired(self.backend)
-        return card
+        try:
+            return self._job(job_id)
+        except (NotFoundError, BackendRetiredError):
+            with suppress(MissingDependencyError):
+                card = self._models.made_by(job_id)
+                if card is not None:
+                    return job_of(card)
+            raise
 
 
 def _with_files(request: Mapping[str, Any], uploads: Mapping[str, str]) -> dict[str, Any]:

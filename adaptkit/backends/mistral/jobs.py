@@ -242,8 +242,8 @@ def _measured(kept: Mapping[str, Any]) -> dict[str, float]:
 # what an account has ------------------------------------------------------------------------------------------------
 
 
-def owned(job: Mapping[str, Any], base_url: str) -> OwnedJob:
-    """A job with the target that would start the same."""
+def owned(job: Mapping[str, Any], base_url: str | None) -> OwnedJob:
+    """A job with the target that would start the same, at an address of one's own if there is one."""
     told: Mapping[str, Any] = job.get("hyperparameters") or {}
     settings = {ours: told[name] for name, ours in _SETTINGS.items() if told.get(name) is not None}
     if settings.get("epochs") is not None:
@@ -251,7 +251,8 @@ def owned(job: Mapping[str, Any], base_url: str) -> OwnedJob:
             settings["epochs"] = int(settings["epochs"])
         else:  # worked out from the steps
             del settings["epochs"]
-    recipe = {"where": "hosted", "base_url": base_url, "model": str(job.get("model") or ""), **settings}
+    named = {"base_url": base_url, "model": job.get("model")}
+    recipe = {"where": "hosted", **{name: value for name, value in named.items() if value}, **settings}
     train, held_out = job.get("training_files") or (), job.get("validation_files") or ()
     heard = snapshot(job)
     return OwnedJob(

@@ -16,7 +16,7 @@ from adaptkit.backends.services.sdk import translated
 from adaptkit.backends.services.vendors import VENDORS
 from adaptkit.errors import NotFoundError, UnsupportedError
 from adaptkit.http_clients import Clients
-from adaptkit.types import OwnedJob, OwnedModel, Snapshot, Status
+from adaptkit.types import OwnedModel
 
 if TYPE_CHECKING:
     from adaptkit.backends.services.mistral import Ministry
@@ -56,7 +56,7 @@ class OwnedModels:
         """What the host says of each tuned model: one request."""
         for listed in self._call("list").data or ():
             card = _plain(listed)
-            if card.get("type") == _KIND or str(card.get("id")).startswith("ft:"):
+            if card.get("id") and (card.get("type") == _KIND or str(card["id"]).startswith("ft:")):
                 yield card
 
     def made_by(self, job_id: str) -> dict[str, Any] | None:
@@ -111,20 +111,18 @@ def model_of(card: Mapping[str, Any]) -> OwnedModel:
     )
 
 
-def job_of(card: Mapping[str, Any], recipe: Mapping[str, Any]) -> OwnedJob:
-    """The job that made a model, by the model's card: it succeeded, whether or not anybody tells of it any more.
+def job_of(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The job that made a model, in the protocol's words, by the model's card alone: it has succeeded.
 
-    Args:
-        card: The model's; where it names no job, the model's id stands for it.
-        recipe: How the account is reached.
+    Where the card names no job, the model's id stands for it.
     """
-    heard = Snapshot(
-        job_id=str(card.get("job") or card.get("id")), status=Status.SUCCEEDED, raw_status=_KIND, raw=dict(card)
-    )
-    base = {"model": card["root"]} if card.get("root") else {}
-    return OwnedJob(
-        snapshot=heard, recipe={**recipe, **base}, model_id=str(card.get("id")), created_at=card.get("created") or None
-    )
+    return {
+        "id": card.get("job") or card.get("id"),
+        "status": "SUCCESS",
+        "model": card.get("root") or "",
+        "fine_tuned_model": card.get("id"),
+        "created_at": card.get("created"),
+    }
 
 
 def day_of(told: Any) -> date | None:

@@ -50,6 +50,7 @@ __all__ = [
     "Plan",
     "SupportsAbilities",
     "SupportsAnswers",
+    "SupportsArchive",
     "SupportsAsyncChat",
     "SupportsBatch",
     "SupportsChat",
@@ -70,9 +71,11 @@ __all__ = [
     "SupportsPreflight",
     "SupportsReadiness",
     "SupportsRegister",
+    "SupportsRename",
     "SupportsRestart",
     "SupportsShutdownDate",
     "SupportsSpeed",
+    "SupportsStart",
     "SupportsStream",
     "SupportsTrainedTokens",
     "SupportsVersion",
@@ -252,8 +255,9 @@ class Adapter(ABC, Generic[ConfigT]):
         backend: Its name, as in ``backend = "…"``.
         config_type: Its configuration.
         guarantee: What holds when the answer to `submit` is lost. ``exactly_once``: sending again with the same tag
-            is safe, because the tag is the job's id or an idempotency token. ``reconcilable``: `SupportsFind` finds a
-            job by its tag. ``at_most_once_manual``: neither.
+            is safe, because the tag is the job's id or an idempotency token, or because a job costs nothing until
+            `SupportsStart.start`. ``reconcilable``: `SupportsFind` finds a job by its tag. ``at_most_once_manual``:
+            neither.
         settle_seconds: How long after a lost answer a job may still be missing from what `find` lists.
     """
 
@@ -415,6 +419,28 @@ class SupportsPreflight(Protocol):
         Raises:
             UnsupportedError: the job would be refused, or run otherwise than asked; names everything that is wrong.
             BackendError: asking failed, or the account may not run it.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsStart(Protocol):
+    """Jobs are made first and begun afterwards: making one costs nothing, and beginning it is what is paid for.
+
+    A job that waits to be begun is ``paused``. `submit` begins it once the journal knows it, also where an earlier
+    `submit` of the same run made it and died.
+    """
+
+    def start(self, job_id: str) -> Snapshot | None:
+        """Begin a job: asks how it stands, and leaves one that was begun before, or has ended, alone.
+
+        Returns:
+            How it stands; ``None`` as long as the host does not let it be begun, and then this is asked again.
+
+        Raises:
+            NotFoundError: there is no such job.
+            ServiceError: it may have been begun; asking again is safe.
+            BackendError: the host refused, and the job waits on.
         """
         ...
 
@@ -623,6 +649,28 @@ class SupportsDownload(Protocol):
 
     def download(self, model_id: str, path: Path) -> Path:
         """Copy the model's files into ``path``, which must not exist or be empty."""
+        ...
+
+
+@runtime_checkable
+class SupportsRename(Protocol):
+    """Models have a name for people, which can be changed; the id stays as it is."""
+
+    def rename(self, model_id: str, name: str, description: str | None) -> None:
+        """Give a model another name, and another description unless it is ``None``: one request."""
+        ...
+
+
+@runtime_checkable
+class SupportsArchive(Protocol):
+    """Models can be put away, so that they no longer answer, and taken out again."""
+
+    def archive(self, model_id: str) -> None:
+        """Put a model away: one request."""
+        ...
+
+    def unarchive(self, model_id: str) -> None:
+        """Take a model out again: one request."""
         ...
 
 

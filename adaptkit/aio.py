@@ -502,6 +502,18 @@ class AsyncModel:
         """As `Model.download`."""
         return await _call(self._model.download, path)
 
+    async def rename(self, name: str, description: str | None = None) -> None:
+        """As `Model.rename`."""
+        await _call(self._model.rename, name, description)
+
+    async def archive(self) -> None:
+        """As `Model.archive`."""
+        await _call(self._model.archive)
+
+    async def unarchive(self) -> None:
+        """As `Model.unarchive`."""
+        await _call(self._model.unarchive)
+
     async def delete(self) -> None:
         """As `Model.delete`."""
         await _call(self._model.delete)

@@ -15,6 +15,7 @@ from adaptkit.adapter import (
     Adapter,
     ChatOptions,
     SupportsAbilities,
+    SupportsArchive,
     SupportsAsyncChat,
     SupportsChat,
     SupportsDeleteModel,
@@ -22,6 +23,7 @@ from adaptkit.adapter import (
     SupportsExport,
     SupportsGenerate,
     SupportsLikelihood,
+    SupportsRename,
     SupportsShutdownDate,
     SupportsStream,
     SupportsVersion,
@@ -233,6 +235,30 @@ class Model:
         if not isinstance(self._adapter, SupportsDownload):
             raise self._cannot("be downloaded")
         return self._adapter.download(self.id, Path(path))
+
+    def rename(self, name: str, description: str | None = None) -> None:
+        """Give the model another name for people; its id, and so its reference, stays as it is.
+
+        Args:
+            name: The name.
+            description: What it is for; ``None`` leaves what is there.
+        """
+        if not isinstance(self._adapter, SupportsRename):
+            raise self._cannot("be renamed")
+        self._adapter.rename(self.id, name, description)
+
+    def archive(self) -> None:
+        """Put the model away: it no longer answers, and can be taken out again."""
+        self._archiving().archive(self.id)
+
+    def unarchive(self) -> None:
+        """Take the model out again."""
+        self._archiving().unarchive(self.id)
+
+    def _archiving(self) -> SupportsArchive:
+        if not isinstance(self._adapter, SupportsArchive):
+            raise self._cannot("be archived")
+        return self._adapter
 
     def delete(self) -> None:
         """Delete the model for good."""

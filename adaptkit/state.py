@@ -19,6 +19,7 @@ from adaptkit.adapter import (
     SupportsPause,
     SupportsRegister,
     SupportsRestart,
+    SupportsStart,
 )
 from adaptkit.cost import Cost, cost_of
 from adaptkit.errors import AdaptkitWarning, BackendError, JobError, UnsupportedError
@@ -113,6 +114,22 @@ class JobState:
             with self._naming():
                 self.hear(adapter.restart(self.ref.id))
 
+    def start(self) -> bool:
+        """Begin the job where its backend makes jobs first and begins them afterwards; whether nothing is left to do.
+
+        What is begun already, or has ended, is left alone.
+        """
+        adapter = self.open_adapter()
+        moves = self.snapshot.status is Status.RUNNING or self.snapshot.status.is_terminal
+        if moves or not isinstance(adapter, SupportsStart):
+            return True
+        with self._naming():
+            heard = adapter.start(self.ref.id)
+        if heard is None:
+            return False
+        self.hear(heard)
+        return True
+
     def cancel(self) -> None:
         """Ask the job to stop; nothing is asked of one that has ended."""
         if not self.snapshot.status.is_terminal:
@@ -129,8 +146,17 @@ class JobState:
                 adapter.pause(self.ref.id)
 
     def resume(self) -> None:
-        """Ask a halted job to go on; nothing is asked of one that has ended."""
+        """Ask a halted job to go on, or begin one that waits for it; nothing is asked of one that has ended."""
         adapter = self.open_adapter()
+        if isinstance(adapter, SupportsStart):
+            if not self.start():
+                raise JobError(
+                    f"job {self.ref} cannot be begun yet ({self.snapshot.raw_status}); submit of the same run waits "
+                    "for that, or ask again later",
+                    ref=self.ref,
+                    snapshot=self.snapshot,
+                )
+            return
         if not isinstance(adapter, SupportsPause):
             raise self.cannot("be resumed")
         if not self.snapshot.status.is_terminal:

@@ -7,7 +7,7 @@ The protocol, by the stage that the journal holds:
 | intent | nothing was sent | going on |
 | uploading | data may be there, nothing is paid | going on; what is there is not sent again |
 | submitting | the paid request may have run | looking for the tag; sending again only where that is safe |
-| accepted | the backend's answer is recorded | nothing to heal |
+| accepted | the backend's answer is recorded | nothing to heal; begun, where jobs are begun apart |
 
 The stage is committed before the act that it names, so a crash at any point leaves a row that says what may have
 happened and never too little.
@@ -28,7 +28,8 @@ from typing import Any
 import msgspec
 
 from adaptkit import shutdown
-from adaptkit.adapter import Adapter, DataFile, Plan, SupportsDeleteData, SupportsFind
+from adaptkit.adapter import Adapter, DataFile, Plan, SupportsDeleteData, SupportsFind, SupportsStart
+from adaptkit.beginning import begun
 from adaptkit.budget import Budget
 from adaptkit.clearance import cleared
 from adaptkit.data import Dataset
@@ -93,6 +94,8 @@ class Submission:
             state = self.state_of(run)
             yield from _look_in(state)
             if state.snapshot.status not in (Status.FAILED, Status.CANCELLED):
+                if isinstance(self.adapter, SupportsStart):
+                    state = (yield from self._drive(run, plan, None)) or state
                 state.reused = True
                 return state
             # it ended badly since anybody last looked: the journal knows now, so this begins the next attempt
@@ -116,7 +119,11 @@ class Submission:
         )
 
     def _drive(self, run: Run, plan: Plan[Any], budget: Budget | None) -> Steps[JobState | None]:
-        """Take a run from wherever it stands to accepted, alone; ``None`` if another call's budget has ended it."""
+        """Take a run from wherever it stands to accepted and begun, alone.
+
+        Returns:
+            Its state; ``None`` if another call's budget has ended it.
+        """
         owner = f"{secrets.token_hex(4)}@{process_name()}"
         while not (yield lambda: self.journal.lease(run.id, owner, self.clock.time(), LEASE)):
             yield partial(self._evict_dead, run.id)
@@ -125,12 +132,15 @@ class Submission:
             with self._renewed(run.id, owner):
                 held: Run = yield partial(self.journal.get, run.id)
                 if held.stage is Stage.ACCEPTED:
-                    return self.state_of(held)
-                if held.raw_status == OVER_BUDGET:
+                    state = self.state_of(held)
+                elif held.raw_status == OVER_BUDGET:
                     return None
-                if held.status.is_terminal:  # refused while this client was waiting for the lease
+                elif held.status.is_terminal:  # refused while this client was waiting for the lease
                     raise BackendError(held.message or "the backend refused the job", backend=self.adapter.backend)
-                return (yield from _Sending(self, held, owner, plan, budget).steps())
+                else:
+                    state = yield from _Sending(self, held, owner, plan, budget).steps()
+                yield from begun(state)
+                return state
         finally:
             self.journal.release(run.id, owner)
 

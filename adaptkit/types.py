@@ -191,12 +191,16 @@ class OwnedFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A tuned model that an account has at a host, and the day from which it no longer answers, if one is set."""
+    """A tuned model that an account has at a host, and the day from which it no longer answers, if one is set.
+
+    ``archived`` is one that was put away and answers once it is taken out again.
+    """
 
     id: str
     base: str | None = None
     shutdown_date: date | None = None
     created_at: float | None = None
+    archived: bool = False
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from adaptkit import AdaptkitWarning, Client, Dataset, builtin
 MODEL = "builtin:tiny"
 RUN: dict[str, object] = {"engine": "local"}
 # MODEL = "mistralai/Ministral-3-8B-Base-2512"
-# RUN = {"engine": "slurm", "gpus_per_node": 8, "time": "24:00:00", "tokens_per_second": 40_000, "usd_per_gpu_hour": 2.5}
+# RUN = {"engine": "slurm", "gpus_per_node": 8, "tokens_per_second": 40_000, "usd_per_gpu_hour": 2.5}
 
 LARGE = "mistralai/Ministral-3-8B-Base-2512"
 CLUSTER = {"engine": "slurm", "gpus_per_node": 8, "tokens_per_second": 40_000, "usd_per_gpu_hour": 2.5}

@@ -120,6 +120,27 @@ class Rest:
         with translating(self._backend):
             return self._http.post(f"{self._url}{path}", files=parts, json=body, headers=self._headers())
 
+    def post_file(self, path: str, name: str, content: IO[bytes], fields: Mapping[str, str]) -> dict[str, Any]:
+        """Post a form with a file in the part ``file``, read as it is sent.
+
+        Args:
+            path: As for `send`.
+            name: Of the file.
+            content: What is in it.
+            fields: Other parts.
+
+        Returns:
+            The JSON object of the answer.
+
+        Raises:
+            BackendError, ConfigError: as for `send`.
+        """
+        file = {"file": (name, content, "application/jsonl")}
+        with translating(self._backend):
+            response = self._http.post(f"{self._url}{path}", data=dict(fields), files=file, headers=self._headers())
+        raise_for(response, self._backend)
+        return self._decoded(response, dict[str, Any], "object")
+
     def content(self, path: str, query: Mapping[str, Any], elsewhere: Callable[[str], str]) -> Iterator[bytes]:
         """The content of a path as it comes, from where the service keeps it.
 

@@ -107,6 +107,37 @@ def download(
 
 
 @verb(hosts)
+def rename(
+    session: Session,
+    model: ModelText,
+    name: Annotated[str, typer.Argument(help="Its new name.")],
+    description: Annotated[str | None, typer.Option("--description", help="What it is for.")] = None,
+    timeout: Seconds = None,
+) -> None:
+    """Give a model another name at its host; its reference stays as it is."""
+    found = find_model(session, model, timeout)
+    found.rename(name, description)
+    session.answer({"ref": str(found.ref), "name": name}, f"{found.id} is named {name}")
+
+
+@verb(hosts)
+def archive(
+    session: Session,
+    model: ModelText,
+    undo: Annotated[bool, typer.Option("--undo", help="Take it out again.")] = False,
+    timeout: Seconds = None,
+) -> None:
+    """Put a model away at its host, so that it no longer answers."""
+    found = find_model(session, model, timeout)
+    if undo:
+        found.unarchive()
+    else:
+        found.archive()
+    said = "answers again" if undo else "is archived; --undo takes it out again"
+    session.answer({"ref": str(found.ref), "archived": not undo}, f"{found.id} {said}")
+
+
+@verb(hosts)
 def deploy(
     session: Session,
     model: ModelText,

@@ -193,6 +193,8 @@ def _days_left(model: OwnedModel) -> int | None:
 
 
 def _until(model: OwnedModel) -> Text:
+    if model.archived:
+        return Text("archived", style="dim")
     left = _days_left(model)
     if left is None:
         return Text("no date is set", style="dim")

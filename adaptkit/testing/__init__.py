@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from adaptkit.testing.bedrock import FakeBedrock
     from adaptkit.testing.fireworks import FakeFireworks
     from adaptkit.testing.mistral_chat import FakeMistral
+    from adaptkit.testing.mistral_jobs import FakeMistralJobs
     from adaptkit.testing.openai import FakeOpenAI
     from adaptkit.testing.openai_chat import FakeOpenAIChat
     from adaptkit.testing.together import FakeTogether
@@ -37,6 +38,7 @@ __all__ = [
     "FakeClock",
     "FakeFireworks",
     "FakeMistral",
+    "FakeMistralJobs",
     "FakeOpenAI",
     "FakeOpenAIChat",
     "FakeTogether",
@@ -57,6 +59,7 @@ _FAKES = {
     "FakeBedrock": "adaptkit.testing.bedrock",
     "FakeFireworks": "adaptkit.testing.fireworks",
     "FakeMistral": "adaptkit.testing.mistral_chat",
+    "FakeMistralJobs": "adaptkit.testing.mistral_jobs",
     "FakeOpenAI": "adaptkit.testing.openai",
     "FakeOpenAIChat": "adaptkit.testing.openai_chat",
     "FakeTogether": "adaptkit.testing.together",

@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from adaptkit.testing.batches import MistralBatches
@@ -31,9 +31,11 @@ class FakeMistral:
 
     Args:
         key: Key that every request must carry; ``None`` for any.
+        more: Further paths, which are looked at first.
 
     Attributes:
         wire: The server.
+        answers: Whether a model of that name answers.
         batches: Batches, which end when told to.
         requests: Bodies of the answers asked for, in order.
         embeddings: What embeds.
@@ -41,7 +43,8 @@ class FakeMistral:
         reads: Tokens of a prompt that it says each of its models reads, ``None`` for saying nothing.
     """
 
-    def __init__(self, key: str | None = None) -> None:
+    def __init__(self, key: str | None = None, more: Sequence[Route] = ()) -> None:
+        self.answers: Callable[[str], bool] = lambda name: True  # noqa: ARG005 - every one
         self.requests: list[dict[str, Any]] = []
         self.broken_after: int | None = None
         self.reads: int | None = 262_144
@@ -51,6 +54,7 @@ class FakeMistral:
         self.embeddings = FakeEmbeddings()
         self.wire = Wire(
             [
+                *more,
                 Route("POST", "/v1/chat/completions", "chat", self._chat),
                 Route("GET", "/v1/models/{model}", "model", self._model),
                 self.embeddings.route,
@@ -76,6 +80,9 @@ class FakeMistral:
     def _chat(self, asked: Asked) -> Answer:
         body = asked.json()
         self.requests.append(body)
+        if not self.answers(body["model"]):
+            said = {"message": f"Invalid model: {body['model']}", "type": "invalid_model", "code": "1500"}
+            return Answer({"object": "error", **said}, 400)
         if wrong := _wrong(body):
             return Answer({"object": "error", "message": wrong, "type": "invalid_request_error", "code": "1"}, 400)
         said = self._next.popleft() if self._next else {"text": _last(body).upper(), "stop": "stop"}

@@ -35,6 +35,8 @@ VERBS = (
     "resume",
     "checkpoints",
     "download",
+    "rename",
+    "archive",
     "deploy",
     "deployments",
     "uploads",

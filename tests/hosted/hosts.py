@@ -9,9 +9,10 @@ from typing import Protocol
 from adaptkit.adapter import BackendConfig
 from adaptkit.backends.bedrock import BedrockConfig
 from adaptkit.backends.fireworks import FireworksConfig
+from adaptkit.backends.mistral import MistralConfig
 from adaptkit.backends.openai import OpenAIConfig
 from adaptkit.backends.together import TogetherConfig
-from adaptkit.testing import FakeBedrock, FakeFireworks, FakeOpenAI, FakeTogether
+from adaptkit.testing import FakeBedrock, FakeFireworks, FakeMistralJobs, FakeOpenAI, FakeTogether
 from adaptkit.testing.wire import Jobs, Wire
 
 #: The key that fakes accept, and which must come out nowhere.
@@ -57,6 +58,10 @@ def _fireworks(fake: Fake) -> BackendConfig:
     return FireworksConfig(account="acme", model=FakeFireworks.BASE, base_url=fake.wire.url, storage=())
 
 
+def _mistral(fake: Fake) -> BackendConfig:
+    return MistralConfig(where="hosted", base_url=fake.wire.url, model=FakeMistralJobs.BASE)
+
+
 def _openai(fake: Fake) -> BackendConfig:
     assert isinstance(fake, FakeOpenAI)
     return OpenAIConfig(profile="openai", base_url=fake.url, model=fake.base, epochs=2)
@@ -82,6 +87,7 @@ HOSTS: list[Host] = [
     Host("openai-azure", lambda: FakeOpenAI(KEY, "azure"), _azure, {"AZURE_OPENAI_API_KEY": KEY}),
     Host("openai-nebius", lambda: FakeOpenAI(KEY, "nebius"), _nebius, {"NEBIUS_API_KEY": KEY}),
     Host("fireworks", lambda: FakeFireworks(KEY), _fireworks, {"FIREWORKS_API_KEY": KEY}),
+    Host("mistral-hosted", lambda: FakeMistralJobs(KEY), _mistral, {"MISTRAL_API_KEY": KEY}),
     Host("bedrock", lambda: FakeBedrock(KEY), bedrock, AWS),
     Host("together", lambda: FakeTogether(KEY), _together, {"TOGETHER_API_KEY": KEY}),
 ]

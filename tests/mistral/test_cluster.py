@@ -1,4 +1,4 @@
-"""Training on one's own machines: the contract, stages as one job, kills in the middle, every method and kind of weights."""
+"""Training on one's own machines: the contract, stages as one job, kills, every method and kind of weights."""
 
 from __future__ import annotations
 

@@ -13,5 +13,7 @@
 from adaptkit.backends.mistral.adapter import MistralAdapter
 from adaptkit.backends.mistral.cluster import ClusterAdapter
 from adaptkit.backends.mistral.config import MistralConfig
+from adaptkit.backends.mistral.forge import ForgeAdapter
+from adaptkit.backends.mistral.hosted import HostedAdapter
 
-__all__ = ["ClusterAdapter", "MistralAdapter", "MistralConfig"]
+__all__ = ["ClusterAdapter", "ForgeAdapter", "HostedAdapter", "MistralAdapter", "MistralConfig"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from adaptkit.adapter import BackendConfig, LocalPath, ModelName
 from adaptkit.backends.engines import RunConfig
+from adaptkit.http import checked_url
 
 __all__ = ["AdaptConfig", "MistralConfig", "Replay", "Stage", "Vocabulary"]
 
@@ -138,10 +139,15 @@ class MistralConfig(BackendConfig):
         adapt: What else is changed: ``vocabulary``.
         run: Engine, machines and processes.
         seed: Of everything random.
-        name: For people; of ``hosted`` the suffix.
-        base_url: Of ``hosted``: your deployment. Mistral's own API answers 410 Gone.
+        name: For people; of ``hosted`` the start of the suffix, 7 characters at most.
+        base_url: Of ``hosted``: your deployment, without ``/v1``. Mistral's own API answers 410 Gone.
         api_key_env: Environment variable with the key: of ``hosted``, ``MISTRAL_API_KEY`` where none is named; of
             ``forge``, for a registered deployment, which gets no key unless one is named.
+        training_steps: Of ``hosted``, instead of ``epochs``.
+        weight_decay: Of ``hosted``; the protocol's 0.1.
+        warmup_fraction: Of ``hosted``: share of the steps; the protocol's 0.05.
+        sequence_length: Of ``hosted``: tokens of an example; the deployment chooses.
+        fim_ratio: Of ``hosted``: share of examples learned with a hole in the middle, for models that write code.
         bundle: Of ``forge``: folder that the bundle is written to; the home folder otherwise.
         evaluation: Of ``forge``: file of the held-out set that goes with it.
         license: Of ``forge``: under what the data may be used, for the manifest.
@@ -179,7 +185,7 @@ class MistralConfig(BackendConfig):
     run: RunConfig = RunConfig()
     seed: int = Field(0, ge=0, lt=2**32)
     name: str | None = None
-    base_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    base_url: Annotated[str, AfterValidator(checked_url)] | None = None
     api_key_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     training_steps: int | None = Field(None, ge=1)
     weight_decay: float | None = Field(None, ge=0, le=1)

@@ -15,7 +15,8 @@ from adaptkit.adapter import ChatOptions, Context, DataFile, Guarantee, Plan
 from adaptkit.backends.chat_endpoint import Endpoint
 from adaptkit.backends.local_model import BATCH
 from adaptkit.backends.local_models import LocalModels
-from adaptkit.backends.mistral import MistralAdapter, bundle
+from adaptkit.backends.mistral import bundle
+from adaptkit.backends.mistral.adapter import MistralAdapter
 from adaptkit.backends.mistral.address import Address
 from adaptkit.backends.mistral.config import MistralConfig
 from adaptkit.backends.mistral.handoff import End, Handoff
@@ -38,6 +39,7 @@ class ForgeAdapter(MistralAdapter):
     a deployment with the model's name there.
     """
 
+    where: ClassVar[str] = "forge"
     guarantee: ClassVar[Guarantee] = "exactly_once"
 
     def __init__(self, config: MistralConfig, context: Context) -> None:

@@ -61,9 +61,8 @@ def words(
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         made = vocabulary.extend(base.folder, folder, merges)
-        said = spelling(
-            *(open_tokenizer(each).tokenizer for each in (base.folder, folder)), _texts(_first(job), between)
-        )
+        before, after = (open_tokenizer(each).tokenizer for each in (base.folder, folder))
+        said = spelling(before, after, _texts(_first(job), between))
         job.tell("status", f"{len(made.pieces):,} new tokens: {said}", added=len(made.pieces))
     while (extension := vocabulary.extension_of(folder)) is None:
         between()

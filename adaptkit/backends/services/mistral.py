@@ -83,6 +83,13 @@ class _Completion(msgspec.Struct):
     usage: _Usage = msgspec.field(default_factory=_Usage)
 
 
+class _Discreet:
+    """What the SDK tells its logger: with MISTRAL_DEBUG set it would be every request with its key and its content."""
+
+    def debug(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Say nothing."""
+
+
 def open_service(vendor: Vendor, http: Clients, base_url: str, key_env: str, backend: str) -> Ministry:
     """See `vendors.open_vendor`."""
 
@@ -96,6 +103,7 @@ def open_service(vendor: Vendor, http: Clients, base_url: str, key_env: str, bac
             async_client=here,
             retry_config=None,
             timeout_ms=wait,
+            debug_logger=_Discreet(),
         )
         # traces would carry prompts to wherever the environment says
         client.sdk_configuration.__dict__["telemetry"] = False

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from adaptkit.backends.interleaved import interleaved
 from adaptkit.backends.terms import differences
 from adaptkit.backends.together.config import TogetherConfig
 from adaptkit.backends.together.request import recipe, settings, told_settings
 from adaptkit.types import Checkpoint, Event, Inventory, OwnedFile, OwnedJob, OwnedModel, Snapshot, Status
 
-__all__ = ["checkpoints", "events", "inventory", "is_ending", "position", "snapshot", "suffix", "tag_in", "timestamp"]
+__all__ = ["checkpoints", "events", "inventory", "is_ending", "snapshot", "suffix", "tag_in", "timestamp"]
 
 #: The host's words, which it writes in lower and in upper case; any other is `Status.UNKNOWN`.
 STATUSES: Mapping[str, Status] = {
@@ -116,31 +117,14 @@ def _notes(job: Mapping[str, Any], status: Status) -> Iterator[str]:
 # what happened --------------------------------------------------------------------------------------------------------
 
 
-def position(after: str | None) -> tuple[int, int]:
-    """How many events of the host, and rows of figures, come before the one after this id."""
-    known, _, figures = (after or "0-0").partition("-")
-    return int(known), int(figures)
-
-
 def events(told: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]], after: str | None) -> list[Event]:
-    """Events and figures as one stream after an id, oldest first.
-
-    An id says how many of both have been told by then (``000012-000340``), so that the two lists are gone on with
-    independently.
-    """
-    events_told, rows_told = position(after)
-    happened = sorted(told, key=lambda event: timestamp(event.get("created_at")))[events_told:]
-    rows = metrics[rows_told:]
-    stream: list[tuple[float, bool, Mapping[str, Any]]] = [
-        *((timestamp(event.get("created_at")), False, event) for event in happened),
-        *((timestamp(_figure(row, "timestamp")), True, row) for row in rows),
+    """Events and figures as one stream after an id, oldest first."""
+    happened = sorted(((timestamp(event.get("created_at")), event) for event in told), key=lambda entry: entry[0])
+    measured = [(timestamp(_figure(row, "timestamp")), row) for row in metrics]
+    return [
+        _figures(identity, at, item) if is_figure else _event(identity, at, item)
+        for identity, is_figure, (at, item) in interleaved(happened, measured, after)
     ]
-    made = []
-    for at, is_row, item in sorted(stream, key=lambda entry: entry[0]):
-        events_told, rows_told = (events_told, rows_told + 1) if is_row else (events_told + 1, rows_told)
-        identity = f"{events_told:06}-{rows_told:06}"
-        made.append(_figures(identity, at, item) if is_row else _event(identity, at, item))
-    return made
 
 
 def _event(identity: str, at: float, event: Mapping[str, Any]) -> Event:

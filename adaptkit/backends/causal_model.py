@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from adaptkit.backends.base_model import BESIDE_TEXT, Base
 from adaptkit.errors import UnsupportedError
 
-__all__ = ["beside_text", "freeze_beside_text", "load_causal", "refuse_quantized"]
+__all__ = ["beside_text", "freeze_beside_text", "load_causal", "pattern_beside_text", "refuse_quantized"]
 
 
 def load_causal(folder: Path, **how: Any) -> Any:
@@ -33,6 +34,14 @@ def load_causal(folder: Path, **how: Any) -> Any:
 def beside_text(model: Any) -> list[str]:
     """Names of the parts of a model that do not read text, such as its vision tower."""
     return [name for name, _ in model.named_modules() if name.rpartition(".")[2] in BESIDE_TEXT]
+
+
+def pattern_beside_text(model: Any) -> str | None:
+    """A pattern of everything in those parts for PEFT's ``exclude_modules``, which takes no folder-like names.
+
+    ``None`` where there are none: PEFT complains of a pattern that matches nothing.
+    """
+    return "|".join(rf"{re.escape(name)}\..*" for name in beside_text(model)) or None
 
 
 def freeze_beside_text(model: Any) -> None:

@@ -49,7 +49,7 @@ ID = "aaaaaaaa1"
     [
         ([user("a"), said("b")], (), {}),
         ([user("a"), said("b", 0), user("c"), said("d", 1)], (), {}),
-        ([user("a"), said("b", 0.5)], (), {1: "weight", 3: "weight", 7: "weight", 13: "weight"}),
+        ([user("a"), said("b", 0.5)], (), {1: "refused", 3: "refused", 7: "refused", 13: "refused"}),
         (
             [user("a"), both("b", ID), result("c", ID), said("d")],
             TOOLS,

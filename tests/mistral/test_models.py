@@ -17,7 +17,7 @@ from adaptkit.backends.local_model import LocalModel
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import trained_parameters
 from adaptkit.backends.lora.training import build_model
-from adaptkit.errors import UnsupportedError
+from adaptkit.errors import DataError, UnsupportedError
 from adaptkit.machine import this_machine
 from adaptkit.types import Message
 
@@ -140,12 +140,22 @@ def test_trained_and_answers(model_folder: Folders, bench: Bench, kind: str, wei
     assert all(torch.equal(saved[name], first[name]) for name in beside)
 
 
+def test_data_that_mistral_common_refuses_is_not_trained_on(model_folder: Folders, bench: Bench) -> None:
+    asked = {"role": "user", "content": "a"}
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    answers = [{"role": "assistant", "content": "b"}, {"role": "assistant", "tool_calls": [call]}]
+    rows = [{"messages": [asked, answer]} for answer in answers]
+    with pytest.raises(DataError) as refused:
+        bench.plan(bench.adapter(model=str(model_folder("mistral"))), rows)
+    assert [(problem.line, problem.rule) for problem in refused.value.problems] == [(2, "mistral-call-id")]
+
+
 # -- FP8 ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def in_fp8(model_folder: Folders, tmp_path: Path) -> Path:
-    """The weights as Mistral's instruct models store them: e4m3, each matrix with a scale of its own and of its inputs."""
+    """The weights as Mistral's instruct models store them: e4m3, and two scales for each matrix."""
     import torch
     from safetensors.torch import load_file, save_file
 

@@ -46,10 +46,16 @@ class LoraAdapter(Adapter[LoraConfig]):
 
     @classmethod
     def data_rules(cls, config: LoraConfig | None = None) -> DataRules:
-        """Any text data; preferences for DPO and nothing else."""
+        """Any text data; preferences for DPO and nothing else. For a Mistral base, what mistral-common takes."""
         if config is None:
             return DataRules()
-        return DataRules(kinds=frozenset({"preference"} if config.method == "dpo" else {"chat", "text", "completion"}))
+        from adaptkit.backends.mistral.checks import record_rules  # noqa: PLC0415 - where it is used
+
+        folder = local_folder(config.model)
+        return DataRules(
+            kinds=frozenset({"preference"} if config.method == "dpo" else {"chat", "text", "completion"}),
+            record_rules=() if folder is None else record_rules(folder),
+        )
 
     @property
     def destinations(self) -> tuple[str, ...]:

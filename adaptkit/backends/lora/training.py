@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import math
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.backends.base_model import Base
-from adaptkit.backends.causal_model import beside_text, freeze_beside_text, load_causal
+from adaptkit.backends.causal_model import freeze_beside_text, load_causal, pattern_beside_text
 from adaptkit.backends.chat_tokenizer import Encoded, Tokenizer
 from adaptkit.backends.local_jobs import Interrupted, Work
 from adaptkit.backends.lora.config import LoraConfig
@@ -112,7 +111,7 @@ def peft_config(config: LoraConfig, model: Any) -> Any:
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules="all-linear",
-        exclude_modules="|".join(rf"{re.escape(name)}\..*" for name in beside_text(model)) or None,
+        exclude_modules=pattern_beside_text(model),
         use_rslora=config.weights == "rslora",
         use_dora=config.weights == "dora",
     )

@@ -110,8 +110,6 @@ class MistralRule:
             )
 
     def _assistant(self, path: str, turn: Message, *, last: bool) -> Iterator[Finding]:
-        if turn.weight not in (None, 0, 1):
-            yield Finding("mistral-weight", f"{path}.weight", "a weight is 0 or 1.", "Use one of them.")
         if turn.content and turn.tool_calls and self._version < 7:
             yield Finding(
                 "mistral-text-and-calls",

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.backends.base_model import Base
-from adaptkit.backends.causal_model import freeze_beside_text, load_causal, pattern_beside_text
+from adaptkit.backends.causal_model import freeze_beside_text, load_causal
 from adaptkit.backends.chat_tokenizer import Encoded, Tokenizer
 from adaptkit.backends.local_jobs import Interrupted, Work
 from adaptkit.backends.lora.config import LoraConfig
 from adaptkit.backends.training import checkpoints
+from adaptkit.backends.training.adapters import adapter_settings
 from adaptkit.backends.training.batches import IGNORED, pack, plan_batches
 from adaptkit.backends.training.losses import collate, loss_of
 from adaptkit.errors import BackendError
@@ -102,19 +103,9 @@ def load_base(config: LoraConfig, folder: Path) -> Any:
 
 
 def peft_config(config: LoraConfig, model: Any) -> Any:
-    """PEFT's own configuration: every linear layer but the head (attention alone loses, even at equal size)."""
-    import peft  # noqa: PLC0415
-
-    return peft.LoraConfig(
-        task_type="CAUSAL_LM",
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        target_modules="all-linear",
-        exclude_modules=pattern_beside_text(model),
-        use_rslora=config.weights == "rslora",
-        use_dora=config.weights == "dora",
-    )
+    """PEFT's configuration of a run that does not train all weights."""
+    assert config.weights != "full"  # noqa: S101 - callers ask before
+    return adapter_settings(model, rank=config.rank, alpha=config.alpha, dropout=config.dropout, kind=config.weights)
 
 
 def build_model(config: LoraConfig, folder: Path) -> Any:

@@ -10,18 +10,21 @@ from typing import ClassVar
 
 from adaptkit.adapter import ChatOptions, Context, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import HUB, Base, find_base, hub_id, local_folder
+from adaptkit.backends.causal_model import refuse_quantized
 from adaptkit.backends.engines import Engine, engine_for
 from adaptkit.backends.local_jobs import Job, Spec
 from adaptkit.backends.local_jobs.data import copy_of, keep
 from adaptkit.backends.local_model import BATCH
 from adaptkit.backends.local_models import LocalModels, model_of
 from adaptkit.backends.mistral.adapter import MistralAdapter
+from adaptkit.backends.mistral.checks import record_rules
 from adaptkit.backends.mistral.config import MistralConfig
 from adaptkit.backends.mistral.figures import Figures, figures, refuse_if_short
 from adaptkit.backends.mistral.pace import measured
 from adaptkit.backends.mistral.settings import on_machine, resolve
 from adaptkit.backends.mistral.sizes import Size, size_of
 from adaptkit.backends.mistral.stages import CheckedFile, checked_files, contents_of
+from adaptkit.backends.mistral.words import new_tokens
 from adaptkit.data import Dataset
 from adaptkit.errors import MissingDependencyError, NotFoundError
 from adaptkit.machine import this_machine
@@ -72,13 +75,18 @@ class ClusterAdapter(MistralAdapter):
         base = find_base(self.config.model, folder) if folder is not None else None
         size = size_of(self.config.model, base)
         config = resolve(self.config, base, size)
-        files = checked_files(config, data)
+        files = checked_files(config, data, () if base is None else record_rules(base.folder))
+        if base is not None:
+            refuse_quantized(base)
         request = config.model_dump(mode="json", exclude_none=True)
         if size is not None:
             request["figures"] = self._figures(config, files, base, size)
         return Plan(
             config=config,
-            files=tuple(DataFile.of(file.purpose, file.data, file.format) for file in files),
+            files=(
+                *(DataFile.of(file.purpose, file.data, file.format) for file in files),
+                *new_tokens(config, None if base is None else base.folder),
+            ),
             request=request,
             destinations=self.destinations,
             fingerprint=data.fingerprint,

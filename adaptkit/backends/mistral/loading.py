@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.backends.base_model import Base
-from adaptkit.backends.causal_model import beside_text, freeze_beside_text, load_causal
+from adaptkit.backends.causal_model import freeze_beside_text, load_causal
 from adaptkit.backends.mistral.config import MistralConfig
 from adaptkit.backends.mistral.words import Words
+from adaptkit.backends.training.adapters import adapter_settings
 from adaptkit.backends.training.loop import Settings
 from adaptkit.backends.training.parallel import Group, Spread
 from adaptkit.backends.vocabulary.weights import grow, trainable_rows
@@ -48,7 +49,12 @@ class Loader:
 
         if previous is not None:
             return peft.PeftModel.from_pretrained(model, str(previous), is_trainable=True)
-        return peft.get_peft_model(model, self._peft(model))
+        new, asked = self.words.extension, self.config
+        rows = None if new is None else trainable_rows(model, new)
+        return peft.get_peft_model(
+            model,
+            adapter_settings(model, rank=asked.rank, alpha=asked.alpha, dropout=asked.dropout, new_rows=rows),
+        )
 
     def reference(self, previous: Path | None, group: Group, settings: Settings) -> Any:
         """What DPO holds the model to: the one that the stage begins with, spread as that is, and never changed.
@@ -73,18 +79,3 @@ class Loader:
         if self.words.extension is not None and begins is None:
             grow(model, self.words.extension)
         return model
-
-    def _peft(self, model: Any) -> Any:
-        """PEFT's configuration: every linear layer of what reads text but the head, and the rows of new tokens."""
-        import peft  # noqa: PLC0415
-
-        new = self.words.extension
-        return peft.LoraConfig(
-            task_type="CAUSAL_LM",
-            r=self.config.rank,
-            lora_alpha=self.config.alpha,
-            lora_dropout=self.config.dropout,
-            target_modules="all-linear",
-            exclude_modules=beside_text(model) or None,
-            trainable_token_indices=None if new is None else trainable_rows(model, new),
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,11 +12,14 @@ import msgspec
 from adaptkit.adapter import DataFile
 from adaptkit.backends.mistral.config import MistralConfig
 from adaptkit.data import DataRules, Dataset, Problem, Report
-from adaptkit.data.problems import ProblemList
+from adaptkit.data.problems import Finding, ProblemList
+from adaptkit.data.records import Record
 from adaptkit.errors import ConfigError, DataError
 
 __all__ = ["CheckedFile", "Method", "checked_files", "contents_of", "rules_of", "stage_files"]
 
+#: What is wrong with a record.
+RecordRule = Callable[[Record], Iterable[Finding]]
 #: What a stage learns, or ``None`` for a file that nothing learns from.
 Method = str | None
 
@@ -72,8 +75,15 @@ def stage_files(config: MistralConfig, data: Dataset) -> tuple[DataFile, ...]:
     return tuple(DataFile.of(file.purpose, file.data, file.format) for file in checked_files(config, data))
 
 
-def checked_files(config: MistralConfig, data: Dataset) -> tuple[CheckedFile, ...]:
-    """The files of all stages, of the validation and of the evaluation, each checked; arguments as for `stage_files`.
+def checked_files(
+    config: MistralConfig, data: Dataset, record_rules: Sequence[RecordRule] = ()
+) -> tuple[CheckedFile, ...]:
+    """The files of all stages, of what is held out of them and of the evaluation, each checked.
+
+    Args:
+        config: Whose stages.
+        data: What was submitted: of the stage without data of its own.
+        record_rules: What the base asks of a record beside.
 
     Raises:
         DataError: files cannot be read or rows do not fit; carries every problem of every file.
@@ -82,7 +92,8 @@ def checked_files(config: MistralConfig, data: Dataset) -> tuple[CheckedFile, ..
     problems, bad = ProblemList(), []
     for purpose, stage, method, opened in _opened(config, data):
         try:
-            file = CheckedFile(purpose, stage, method, rows := opened(), rows.check(rules=rules_of(method)))
+            rules = msgspec.structs.replace(rules_of(method), record_rules=tuple(record_rules))
+            file = CheckedFile(purpose, stage, method, rows := opened(), rows.check(rules=rules))
         except DataError as error:
             problems.append(Problem(rule="unreadable", message=f"{purpose}: {error.args[0].splitlines()[0]}"))
             bad.append(purpose)
@@ -111,6 +122,7 @@ def contents_of(config: MistralConfig) -> dict[str, str]:
         stages = [stage.model_dump(mode="json", exclude_defaults=True) for stage in config.stages]
         for stage in stages:
             stage["data"] = "data" in stage
+            stage.pop("validation", None)
             stage.get("replay", {}).pop("data", None)
         found["stages"] = _hash(msgspec.json.encode(stages, order="deterministic"))
     vocabulary = config.adapt.vocabulary

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adaptkit.adapter import DataFile
 from adaptkit.backends import vocabulary
 from adaptkit.backends.base_model import Base
 from adaptkit.backends.chat_tokenizer import open_tokenizer
 from adaptkit.backends.local_jobs import Job
 from adaptkit.backends.mistral.config import MistralConfig, Vocabulary
+from adaptkit.backends.mistral.stages import tokens_file
 from adaptkit.backends.training.parallel import Group
 from adaptkit.backends.vocabulary import Extension
 from adaptkit.backends.vocabulary.measures import spelling
 from adaptkit.data import Dataset
 from adaptkit.data.records import CompletionRecord, Record, TextRecord, turns_of
 
-__all__ = ["Words", "words"]
+__all__ = ["Words", "new_tokens", "words"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,25 @@ class Words:
     def facts(self) -> dict[str, Any]:
         """For a model's manifest."""
         return {} if self.extension is None else {"vocabulary": self.extension.facts()}
+
+
+def new_tokens(config: MistralConfig, base: Path | None) -> Iterator[DataFile]:
+    """The tokens that a configuration names in a file, as a file of its plan.
+
+    Args:
+        config: The configuration.
+        base: Folder of the base, where it is here.
+
+    Raises:
+        ConfigError: the file cannot be read, or lines of it can be no new token.
+    """
+    asked = config.adapt.vocabulary
+    if asked is None or asked.source is None:
+        return
+    lines = tokens_file(asked.source).decode("utf-8", "replace").splitlines()
+    if base is not None:
+        vocabulary.listed(base, Path(asked.source))
+    yield DataFile.of("vocabulary", Dataset.of([{"text": line} for line in lines if line]), "text")
 
 
 def words(
@@ -72,7 +94,11 @@ def words(
 
 def _merges(job: Job, asked: Vocabulary, base: Base, between: Callable[[], None]) -> Sequence[tuple[str, str]]:
     if asked.add is None:
-        return vocabulary.listed(base.folder, Path(job.spec.files["vocabulary"]))
+        given = [_text(record) for record in Dataset.open(job.spec.files["vocabulary"])]
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=job.folder, suffix=".txt") as file:
+            file.write("\n".join(given) + "\n")
+            file.flush()
+            return vocabulary.listed(base.folder, Path(file.name))
     return vocabulary.learned(base.folder, _texts(_first(job), between), asked.add)
 
 

@@ -136,7 +136,9 @@ def test_a_notice_leaves_a_checkpoint_and_the_job_queues_again(cluster: Path, ho
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_time_limit_is_not_the_end(cluster: Path, home: Path) -> None:
-    bench = Bench(home, time="1", options={"signal": "USR2@20"}, config={"every": 1000, "steps": 70, "pause": 1})
+    bench = Bench(
+        home, time="2", retries=3, options={"signal": "USR2@20"}, config={"every": 1000, "steps": 70, "pause": 1}
+    )
     bench.start()
     ended(bench.snapshot, Status.SUCCEEDED, 500)
     assert len(bench.resumed()) > 1

@@ -2,7 +2,7 @@
 
 Each step adds ``world * (world - 1) / 2`` to a counter, so the end is known, however often it was stopped. Config:
 ``steps``, ``every`` (checkpoint), ``pause`` (seconds a step); ``raises``, ``bursts`` and ``dies`` name the rank that
-ends badly at step 3, each in its way.
+ends badly at step 3, each in its way; one that ``waits`` never takes a step.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ def run(job: Job, work: Work) -> str:
     state = json.loads(kept.read_text()) if kept.exists() else {"step": 0, "sum": 0}
     dist.barrier()
     work.tell("status", f"{world} ranks go on after step {state['step']}")
+    while config.get("waits"):
+        work.between()
+        time.sleep(0.1)
     work.enter()
 
     def save() -> None:

@@ -134,12 +134,26 @@ def test_a_notice_leaves_a_checkpoint_and_the_job_queues_again(cluster: Path, ho
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_time_limit_is_not_the_end(cluster: Path, home: Path) -> None:
-    bench = Bench(home, time="1", options={"signal": "USR2@40"}, config={"every": 1000, "steps": 70, "pause": 1})
+    bench = Bench(
+        home, time="2", retries=3, options={"signal": "USR2@20"}, config={"every": 1000, "steps": 70, "pause": 1}
+    )
     bench.start()
-    ended(bench.snapshot, Status.SUCCEEDED, 280)
+    ended(bench.snapshot, Status.SUCCEEDED, 500)
     assert len(bench.resumed()) > 1
     assert bench.job.state.model == "sum-70-of-2"
+
+
+@pytest.mark.slow
+def test_notices_that_leave_no_time_for_a_step_come_to_an_end(cluster: Path, home: Path) -> None:
+    bench = Bench(home, config={"waits": True}).start()
+    for turn in (1, 2):
+        until(lambda turn=turn: len(bench.resumed()) == turn, "no ranks", LONGEST)
+        asked("scancel", "--signal=USR2", str(_recorded(bench.job)))
+    until(lambda: bench.snapshot().raw_status == "interrupted", "queued again and again", LONGEST)
+    assert any("submit the run again with more time" in line for line in told(bench.job))
+    assert told(bench.job).count("queued again") == 1
 
 
 def test_nodes_taken_away_without_notice(cluster: Path, home: Path) -> None:
@@ -152,6 +166,7 @@ def test_nodes_taken_away_without_notice(cluster: Path, home: Path) -> None:
     assert bench.resumed()[1] >= 2
 
 
+@pytest.mark.slow
 def test_a_rank_killed_on_another_node_is_made_good(cluster: Path, home: Path) -> None:
     bench = Bench(home, nodes=2, config={"steps": 8, "pause": 0.4}).start()
     bench.gets_to(2)
@@ -163,6 +178,7 @@ def test_a_rank_killed_on_another_node_is_made_good(cluster: Path, home: Path) -
     assert len(bench.numbers()) == 1
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_each_time_fails_the_job(cluster: Path, home: Path) -> None:
     bench = Bench(home, config={"dies": 1}).start()
     seen = bench.ends(Status.FAILED)
@@ -178,6 +194,7 @@ def test_what_the_program_says_fails_the_job_once(cluster: Path, home: Path) -> 
     assert bench.resumed() == [0]
 
 
+@pytest.mark.slow
 def test_ended_behind_our_back_goes_on_by_the_next_start(cluster: Path, home: Path) -> None:
     bench = Bench(home, config={"steps": 12, "pause": 0.3}).start()
     bench.gets_to(2)

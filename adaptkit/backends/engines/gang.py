@@ -164,14 +164,18 @@ def _start(job: Job, told: int, run: RunConfig, place: Place) -> PContext:
         LAUNCHER: os.getpid(),
     }
     own = {local: {"LOCAL_RANK": local, "RANK": place.node * run.each + local} for local in here}
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGQUIT"  # the others are ours
-    return start_processes(
+    ours = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGQUIT"  # not those; older versions of torch take them anyway
+    context = start_processes(
         name=job.id,
         entrypoint=sys.executable,
         args={local: ("-m", "adaptkit.backends.engines.rank", str(job.folder), str(told)) for local in here},
         envs={local: {name: str(value) for name, value in {**shared, **own[local]}.items()} for local in here},
         logs_specs=_Inherited(),
     )
+    for one, handler in ours.items():
+        signal.signal(one, handler)
+    return context
 
 
 def _wait(context: PContext, job: Job, work: ProcessWork, place: Place) -> tuple[set[int], dict[int, int]]:

@@ -65,7 +65,7 @@ class _Node:
         self.job, self.number, self.nodes, self.first = job, number, nodes, first
         self.run = RunConfig.model_validate(job.spec.run)
         self.work = ProcessWork(job, speaks=number == 0)
-        self.requeue = False
+        self.noticed = self.lost = False
         # one place for each run of the Slurm job, for the nodes to meet
         turn = os.environ.get("SLURM_RESTART_COUNT", "0")
         self.meeting = job.folder / "slurm" / f"meeting-{os.environ['SLURM_JOB_ID']}-{turn}.json"
@@ -73,7 +73,7 @@ class _Node:
         signal.signal(signal.SIGUSR2, self._on_notice)
 
     def _on_notice(self, *_: object) -> None:
-        self.requeue = True
+        self.noticed = True
         self.work.stop()
 
     def lead(self) -> None:
@@ -86,10 +86,9 @@ class _Node:
                 return
             if self.job.state.status.is_terminal:
                 return
+            before = self.job.state.step
             see_through(self.job, self.work, lambda: self._perform(handle))
-            again = self.requeue and not self.job.state.status.is_terminal
-            if again:
-                self.job.tell("status", "queued again")
+            again = self._again(before)
         if again:
             subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
 
@@ -106,8 +105,22 @@ class _Node:
             return outcome.model()
         except Lost as loss:
             gang.count_loss(self.job, self.work, self.run, loss)
-            self.requeue = True
+            self.lost = True
             raise Interrupted from loss
+
+    def _again(self, before: int) -> bool:
+        """Whether the Slurm job should wait for another turn, given the step before this one."""
+        state = self.job.state
+        if state.status.is_terminal or not (self.lost or self.noticed):
+            return False
+        if not self.lost and state.step == before:
+            if state.losses >= self.run.retries:
+                turns = f"{state.losses + 1} turns on the cluster without a step forward"
+                self.job.tell("warning", f"{turns}; submit the run again with more time")
+                return False
+            self.job.update(losses=state.losses + 1)
+        self.job.tell("status", "queued again")
+        return True
 
     def follow(self) -> None:
         """Start this node's ranks where node 0 says, and end with the others."""

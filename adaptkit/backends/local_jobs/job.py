@@ -78,8 +78,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """How a job stands.
 
-    ``step`` is the last checkpoint's; ``starts`` counts workers since then, ``losses`` processes of its gang that were
-    lost since then.
+    ``step`` is the last checkpoint's; ``starts`` counts workers since then, ``losses`` how often the last of them was
+    set back since then without ending itself.
     """
 
     status: Status = Status.QUEUED
@@ -228,7 +228,7 @@ class Job:
         if self.cancelling:
             self.update(status=Status.CANCELLED, raw_status="cancelled")
             return False
-        self.update(status=Status.QUEUED, raw_status="queued", message=None, starts=state.starts + 1)
+        self.update(status=Status.QUEUED, raw_status="queued", message=None, starts=state.starts + 1, losses=0)
         return True
 
     @property

@@ -92,7 +92,8 @@ class ProcessWork:
         self._entered = True
 
     def checkpointed(self, step: int) -> None:
-        """A checkpoint is whole: what was tried and lost before it counts no more."""
+        """A checkpoint is whole; after a step forward, what was tried and lost before counts no more."""
         if self.speaks:
-            self.job.update(step=step, starts=0, losses=0)
+            forward = {"starts": 0, "losses": 0} if step > self.job.state.step else {}
+            self.job.update(step=step, **forward)
             self.tell("checkpoint", f"checkpoint after step {step}", step=step)

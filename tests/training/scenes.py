@@ -185,6 +185,7 @@ def play(scene: Scene, folder: Path, group: Group) -> None:
     if group.leads:
         assert type(result.model) is type(make_model(scene))
         weights = {name: weight.detach().contiguous() for name, weight in result.model.named_parameters()}
+        weights["answer"] = result.model.eval()(input_ids=torch.arange(9)[None]).logits.detach()
         save_file(weights, folder / f"{scene.name}.safetensors")
         work.events.append({"kind": "result", **result.metrics})
         work.file.write_text(json.dumps(work.events))

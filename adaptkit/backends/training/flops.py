@@ -46,7 +46,9 @@ class Flops:
         config = getattr(model.config, "text_config", model.config)
         looked_up, head = model.get_input_embeddings().weight, model.get_output_embeddings()
         tied = head is not None and head.weight is looked_up
-        multiplied = [weight for weight in model.parameters() if weight.ndim > 1 and (tied or weight is not looked_up)]
+        # a vision tower beside the decoder is not gone through by text
+        language = [*model.get_decoder().parameters(), *([] if head is None or tied else head.parameters())]
+        multiplied = [weight for weight in language if weight.ndim > 1 and (tied or weight is not looked_up)]
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         return cls(
             float(sum(weight.numel() * (6 if weight.requires_grad else 4) for weight in multiplied)),

@@ -117,6 +117,8 @@ def train(
     model.train()
     report = Report(model, rows, settings.checkpoint_every, group, work)
     spread = Spread(model, group, settings.parallel, settings.precision)
+    if spread.copied:
+        _warm_up(spread, rows, loss)
     optimizer = torch.optim.AdamW(spread.trained.values(), lr=0.0, weight_decay=0.0, fused=True)
     torch.manual_seed(settings.seed + group.rank)
     step = saved = _resumed(folder, spread, optimizer, work)
@@ -150,6 +152,16 @@ def train(
         report.learned(step, tokens, figures, norm, rate)
         if score is not None and (step % rows.per_epoch == 0 or step == rows.steps):
             report.scored(step, score(spread))
+
+
+def _warm_up(spread: Spread, rows: Rows, loss: Loss) -> None:
+    """Go through one row for nothing.
+
+    After its first backward DDP lays gradients out anew, and with it goes the order in which three and more processes
+    sum them. Done before the first step, that order is the same in a run from the beginning and in a resumed one.
+    """
+    _figures(spread, (rows.batch(rows.of_step(0)[:1]), False), loss, 1)["loss"].backward()
+    spread.model.zero_grad()
 
 
 def _resumed(folder: Path, spread: Spread, optimizer: Any, work: Work) -> int:

@@ -138,6 +138,8 @@ class Spread:
     Attributes:
         model: What is called: the model or what is around it.
         inner: The model itself.
+        sharded: Whether each process has a part of it.
+        copied: Whether each has a copy of it whose gradients are summed.
     """
 
     def __init__(self, model: Any, group: Group, parallel: Parallel, precision: Precision) -> None:
@@ -148,7 +150,9 @@ class Spread:
             self._bare = _without_weights(model)
             _shard(model, group, precision)
         self.model = model if self.sharded else model.to(group.device)
-        if group.world > 1 and not self.sharded and any(weight.requires_grad for weight in model.parameters()):
+        learns = any(weight.requires_grad for weight in model.parameters())
+        self.copied = group.world > 1 and not self.sharded and learns
+        if self.copied:
             self.model = _copied(model, group)
 
     @property
@@ -169,7 +173,7 @@ class Spread:
 
         A model in parts sums every time: whole gradients until the last would take the memory that the parts save.
         """
-        return nullcontext() if last or self.model is self.inner else self.model.no_sync()
+        return nullcontext() if last or not self.copied else self.model.no_sync()
 
     def clip(self, longest: float) -> Any:
         """Scale the gradients down to a norm of all of them together; gives the norm before, as a tensor."""

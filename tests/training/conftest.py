@@ -1,0 +1,46 @@
+"""Scenes that two processes play together: one group plays them all, since starting it is most of the time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.scenes import Scene, alone, play, play_together, renamed
+
+#: Each is played by one process, by two with DDP and by two with FSDP2. The last step has 2 rows, and with 19 examples
+#: 1, so that a process has none.
+SAME = [
+    Scene("mistral", examples=19),
+    Scene("llama", model="llama", kind="cpt", score=True),
+    Scene("ministral3", model="ministral3", kind="cpt", checkpointing=True),
+    Scene("lora", lora=True, score=True),
+    Scene("dpo", kind="dpo", examples=19, score=True),
+    Scene("dpo-lora", model="llama", kind="dpo", lora=True),
+]
+WAYS = ("ddp", "fsdp")
+#: FSDP2's, killed after 5 steps, and gone on with.
+WHOLE = Scene("whole", parallel="fsdp", checkpoint_every=3)
+CUT = renamed(WHOLE, "cut")
+#: Begun by one process and gone on with by two, and the other way.
+GROWS, SHRINKS = Scene("grows", parallel="fsdp"), Scene("shrinks", parallel="fsdp")
+RANDOM = Scene("random", lora=True, dropout=0.1)
+HALVED = [Scene(f"halved-{lora}", model="llama", precision="bf16", lora=lora) for lora in (False, True)]
+
+
+def together(scene: Scene, way: str) -> Scene:
+    return renamed(scene, f"{scene.name}-{way}", parallel=way)
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of all scenes, after the group has played."""
+    folder = tmp_path_factory.mktemp("stage")
+    for scene in [*SAME, *HALVED]:
+        play(scene, folder, alone())
+    for scene in (GROWS, RANDOM):
+        play(renamed(scene, scene.name, stop_after=4), folder, alone())
+    play_together([renamed(CUT, CUT.name, kill_after=5)], folder, 2, dies=True)
+    both = [together(scene, way) for scene in [*SAME, *HALVED] for way in WAYS]
+    play_together([*both, WHOLE, CUT, GROWS, renamed(SHRINKS, SHRINKS.name, stop_after=4), RANDOM], folder, 2)
+    return folder

@@ -44,6 +44,7 @@ class FakeMistralJobs:
         failure: Its words on a job that fails.
         sizeless: Whether it leaves out how many bytes a file has, as the specification's own example does.
         dry: Whether it knows dry runs.
+        filters: Whether its lists heed what is asked for.
         strict: Whether it makes no second job of the same model and files while one is not over.
         changed: Hyperparameters that jobs run with, whatever was asked for.
     """
@@ -57,7 +58,7 @@ class FakeMistralJobs:
         self.models: dict[str, dict[str, Any]] = {}
         self.cost: dict[str, Any] = {"cost": 4.0, "cost_currency": "USD", "expected_duration_seconds": 220}
         self.failure = "the model went out for a walk"
-        self.sizeless, self.dry, self.strict = False, True, False
+        self.sizeless, self.dry, self.filters, self.strict = False, True, True, False
         self.changed: dict[str, Any] = {}
         jobs = self._job_routes() if has_jobs else _gone()
         self.chat = FakeMistral(key, [*jobs, *self._file_routes(), *self._model_routes()])
@@ -159,7 +160,8 @@ class FakeMistralJobs:
     def _list(self, asked: Asked) -> Answer:
         wanted = {name: asked.first(name) for name in ("suffix", "model", "status") if asked.first(name)}
         told = [self._told(job) for job in self.jobs.listed()]
-        return _page(asked, [job for job in told if all(job[name] == value for name, value in wanted.items())])
+        heeded = [job for job in told if all(job[name] == value for name, value in wanted.items())]
+        return _page(asked, heeded if self.filters else told)
 
     def _poll(self, asked: Asked) -> Answer:
         job = self.jobs.all.get(asked.matched["id"])

@@ -94,6 +94,15 @@ def test_a_job_that_begins_by_itself_is_left_alone(fake, hosted):
     assert fake.begun == {}
 
 
+def test_an_answer_that_is_behind_is_not_taken_for_waiting(fake, hosted):
+    client = hosted()
+    fake.jobs.script[:] = ["VALIDATED", "VALIDATED"]
+    job = fake.jobs.add("x", {**jobs.body(config(fake)), "training_files": []})
+    heard = client._target("t").start(job.id)
+    assert heard is not None
+    assert (heard.status, heard.raw_status) == (Status.QUEUED, "VALIDATED")
+
+
 def test_validation_that_never_ends_is_given_up_and_gone_on_with(fake, hosted):
     fake.jobs.script[:] = ["QUEUED"]
     client = hosted()

@@ -321,6 +321,17 @@ def test_a_job_is_found_among_others(fake, hosted):
     assert sorted(fake.begun.values()) == [1, 1]
 
 
+def test_a_list_that_heeds_no_filter_finds_no_other_job(fake, hosted):
+    fake.filters = False
+    first = hosted().submit("t", Dataset.of(ROWS))
+    adapter = adapter_of(hosted())
+    assert list(adapter.find(TAG)) == []
+    fake.wire.next("submit", "lost")
+    second = hosted().submit("t", Dataset.of(ROWS), fresh=True)
+    assert first.id != second.id
+    assert len(fake.jobs.all) == 2
+
+
 def test_another_job_of_the_same_data_is_in_the_way(fake, hosted):
     fake.strict = True
     client = hosted()

@@ -51,6 +51,8 @@ class RayEngine:
         wrong = [f"run.{name} is for Slurm" for name in ("time", "partition", "options") if getattr(run, name)]
         if run.address is None:
             wrong.append('run.address is missing, the head\'s dashboard: address = "http://HOST:8265"')
+        if run.nodes > 1 and is_address(run.folder):
+            wrong.append(f"nodes = {run.nodes} need a folder that all of them see, and run.folder is object storage")
         if wrong:
             raise ConfigError(f'engine = "ray": {"; ".join(wrong)}')
         self._run, self._url = run, str(run.address).rstrip("/")

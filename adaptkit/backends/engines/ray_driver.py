@@ -217,7 +217,8 @@ def _train(launch: Launch, run: RunConfig) -> None:
         try:
             trainer.fit()
         except WorkerGroupError as error:
-            outcome = verdict(_outcome(number, said) for number, said in error.worker_failures.items())
+            ends = [_outcome(number, said) for number, said in error.worker_failures.items()]
+            outcome = verdict(ends or [Outcome("lost", "Ray Train gave its workers up")])
             if outcome.kind == "failed" and run.processes > 1:
                 # a rank whose neighbour is gone may hear of it before Ray does
                 raise Lost(outcome.words) from None
@@ -247,13 +248,19 @@ def main(arguments: list[str]) -> int:
             return 1
         _print_into(job.log())
         if job.begin():
-            with beating(lambda: site.claim(launch.number), lambda: os.kill(os.getpid(), signal.SIGTERM)):
+            with beating(lambda: _live(site), lambda: os.kill(os.getpid(), signal.SIGTERM)):
                 see_through(job, work, lambda: _gang(launch, site, work))
             if job.state.message:
                 job.update(message=site.worded(job.state.message))
         site.push()
     launch.clear("driver")
     return 0
+
+
+def _live(site: Site) -> None:
+    if site.launched() > site.number:
+        raise Superseded
+    site.claim(site.number)
 
 
 def _print_into(log: Path) -> None:

@@ -26,7 +26,7 @@ from adaptkit.backends.engines.rank import LAUNCHER
 from adaptkit.backends.local_jobs import Interrupted, Job, ProcessWork
 from adaptkit.errors import BackendError
 
-__all__ = ["Place", "count_loss", "launch", "listen", "persist"]
+__all__ = ["Place", "count_loss", "launch", "lent", "listen", "persist"]
 
 #: Seconds between two looks at the ranks.
 LOOK = 0.1
@@ -93,7 +93,7 @@ def persist(job: Job, work: ProcessWork, run: RunConfig, lock: int) -> str:
         BackendError: the program failed, or processes were lost too often without a step forward.
     """
     work.enter()
-    with _lent(lock):
+    with lent(lock):
         while True:
             try:
                 return launch(job, work, run, listen()).model()
@@ -122,7 +122,7 @@ def count_loss(job: Job, work: ProcessWork, run: RunConfig, loss: Lost) -> None:
 
 
 def launch(job: Job, work: ProcessWork, run: RunConfig, place: Place) -> Outcome:
-    """Start this machine's ranks and wait for their end; where there are more machines, for word of theirs."""
+    """Start this machine's ranks and wait for their end; on node 0, for that on the other machines too."""
     ranks = range(place.node * run.each, (place.node + 1) * run.each)
     Outcome.path(job, 0).parent.mkdir(mode=0o700, exist_ok=True)
     for rank in ranks:
@@ -141,7 +141,10 @@ def launch(job: Job, work: ProcessWork, run: RunConfig, place: Place) -> Outcome
             outcomes.append(outcome)
     here = verdict(outcomes or [Outcome("stopped", "")])
     place.publish(here)
-    return verdict([here, *_last_words(place)])
+    others = _last_words(place)
+    if here.kind == "failed" and not place.node and len(others) < place.nodes - 1:
+        others.append(Outcome("lost", f"a node of {place.nodes} was lost"))
+    return verdict([here, *others])
 
 
 def _start(job: Job, told: int, run: RunConfig, place: Place) -> PContext:
@@ -205,7 +208,9 @@ def _how(code: int) -> str:
 
 
 def _last_words(place: Place) -> list[Outcome]:
-    """How it ended on the other machines: what happened here may only have followed from that."""
+    """How it ended on the other machines, for node 0: what happened there may only have followed from that."""
+    if place.node:
+        return []
     deadline = time.monotonic() + LAST_WORDS
     while len(said := place.elsewhere()) < place.nodes - 1 and time.monotonic() < deadline:
         time.sleep(LOOK)
@@ -213,7 +218,7 @@ def _last_words(place: Place) -> list[Outcome]:
 
 
 @contextmanager
-def _lent(lock: int) -> Iterator[None]:
+def lent(lock: int) -> Iterator[None]:
     """Lend the job's lock to the ranks, as their standard input, which is all that torch's launcher hands down.
 
     So the job counts as alive until the last of them is gone, and no other worker can start beside them.

@@ -236,18 +236,26 @@ class Job:
         """Whether a cancellation was asked for."""
         return (self.folder / "cancel").exists()
 
+    def ask_to_cancel(self) -> None:
+        """Leave word that a cancellation is wanted; the file keeps the time of the first."""
+        if not self.cancelling:
+            (self.folder / "cancel").touch(mode=0o600)
+
     def cancel(self) -> None:
         """Ask the worker to stop; where none lives, the job is cancelled at once."""
         if self.state.status.is_terminal:
             return
-        (self.folder / "cancel").touch(mode=0o600)
+        self.ask_to_cancel()
         with self.lock() as handle:
             if handle is not None and not self.state.status.is_terminal:
                 self.update(status=Status.CANCELLED, raw_status="cancelled")
 
     def snapshot(self) -> Snapshot:
         """How the job stands now, seen from outside."""
-        lives = self.alive  # before the state: a worker that ends in between has written its end
+        return self.standing(lives=self.alive)  # asked before the state: a worker that ends in between wrote its end
+
+    def standing(self, *, lives: bool) -> Snapshot:
+        """How the job stands, by whether its processes live."""
         state = self.state
         status, raw, message = state.status, state.raw_status, state.message
         if not status.is_terminal and not lives:

@@ -65,9 +65,10 @@ class ProcessWork:
     def obey(self, *signals: signal.Signals) -> None:
         """Take signals as a wish to stop at the next step; before there is something to keep, at once."""
         for one in signals:
-            signal.signal(one, self._on_signal)
+            signal.signal(one, self.stop)
 
-    def _on_signal(self, *_: object) -> None:
+    def stop(self, *_: object) -> None:
+        """Handle such a signal."""
         self.terminated = True
         if not self._entered:
             raise Stop

@@ -113,7 +113,7 @@ class Shared:
 
     def cancel(self) -> None:
         """Make the file."""
-        (self.job.folder / "cancel").touch(mode=0o600)
+        self.job.ask_to_cancel()
 
     def fetch(self) -> None:
         """Nothing: it is there."""

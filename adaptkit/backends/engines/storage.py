@@ -113,7 +113,7 @@ class Stored:
 
     def _listen(self) -> None:
         if not self.job.cancelling and self._objects.has(f"{self._at}/cancel"):
-            (self.job.folder / "cancel").touch(mode=0o600)
+            self.job.ask_to_cancel()
 
     def cancel(self) -> None:
         """Push the wish."""

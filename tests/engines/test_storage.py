@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from adaptkit.backends.engines.objects import Objects, host_of, is_address
 from adaptkit.backends.engines.site import Shared, Superseded
-from adaptkit.backends.engines.storage import SILENCE, Stored, download
+from adaptkit.backends.engines.storage import SILENCE, Stored, at_hand, download
 from adaptkit.backends.local_jobs import Job, Spec
 from adaptkit.errors import ArtifactError, MissingDependencyError, NotFoundError, ServiceError
 from adaptkit.types import Status
@@ -334,7 +334,12 @@ def test_a_model_is_downloaded_whole_or_not_at_all(
     assert [path.endswith("/manifest.json") for path in pushed] == [False, False, True]
     assert download(given_id, tmp_path / "got") == tmp_path / "got"
     assert (tmp_path / "got" / "deep" / "weights").read_bytes() == (made / "deep" / "weights").read_bytes()
-    assert there.give("sum-6") == "sum-6"
+    assert there.give("sum-6") == at_hand("sum-6", tmp_path / "nowhere") == "sum-6"
+    here = tmp_path / "models" / "T1"
+    assert at_hand(given_id, here) == str(here)
+    (here / "manifest.json").write_text("ours")
+    assert at_hand(given_id, here) == str(here)
+    assert (here / "manifest.json").read_text() == "ours"  # it was not pulled again
 
 
 def test_a_state_that_is_torn_leaves_the_former_one(tmp_path: Path) -> None:

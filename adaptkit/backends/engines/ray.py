@@ -56,7 +56,7 @@ class RayEngine:
         if wrong:
             raise ConfigError(f'engine = "ray": {"; ".join(wrong)}')
         self._run, self._url = run, str(run.address).rstrip("/")
-        self._http = client(egress or Egress())
+        self._egress = egress or Egress()
 
     def start(self, job: Job) -> None:
         """Launch the job unless a launch of it lives or it has ended.
@@ -156,8 +156,8 @@ class RayEngine:
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         token = os.environ.get("RAY_AUTH_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        with translating("ray"):
-            response = self._http.request(method, f"{self._url}/api/jobs/{path}", json=body, headers=headers)
+        with translating("ray"), client(self._egress) as http:
+            response = http.request(method, f"{self._url}/api/jobs/{path}", json=body, headers=headers)
         raise_for(response, "ray")
         try:
             return msgspec.json.decode(response.content, type=dict[str, Any])

@@ -30,14 +30,14 @@ from typing import Any
 import msgspec
 
 from adaptkit.backends.base_model import sha256_of
-from adaptkit.backends.engines.objects import Objects
+from adaptkit.backends.engines.objects import Objects, is_address
 from adaptkit.backends.engines.site import Superseded
 from adaptkit.backends.local_jobs import Job, Spec
 from adaptkit.backends.local_jobs.job import State
 from adaptkit.durable import replace_file
 from adaptkit.errors import ArtifactError, NotFoundError
 
-__all__ = ["Stored", "download"]
+__all__ = ["Stored", "at_hand", "download"]
 
 #: Seconds without a sign of life after which a launch counts as gone.
 SILENCE = 60.0
@@ -234,12 +234,23 @@ class Stored:
         draft.replace(path)
 
 
+def at_hand(model: str, folder: Path) -> str:
+    """A model's id as a path of this machine: one in object storage is pulled into a folder, unless it is there.
+
+    Raises:
+        NotFoundError: storage holds no whole model at that address.
+    """
+    if not is_address(model):
+        return model
+    return str(folder if folder.is_dir() else download(model, folder))
+
+
 def download(address: str, folder: Path) -> Path:
     """Pull a model, which appears whole in a folder of this machine; gives the folder.
 
     Raises:
         NotFoundError: there is no whole model.
-        FileExistsError: the folder is there and not empty.
+        OSError: the folder is there and not empty.
     """
     objects = Objects(address)
     draft = folder.with_name(f".{folder.name}.download")

@@ -7,7 +7,6 @@ after each step, of the sum so far and of some bulk. Its model is a folder.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -66,5 +65,4 @@ def main(address: str, job_id: str, launch: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ |= {"LOCAL_RANK": "0", "GROUP_RANK": "0", "GROUP_WORLD_SIZE": "1"}
     main(*sys.argv[1:])

@@ -9,9 +9,11 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,12 +22,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit.backends.engines.objects import Objects, host_of, is_address
 from adaptkit.backends.engines.site import Shared, Superseded
-from adaptkit.backends.engines.storage import _KEPT, SILENCE, Stored, download
+from adaptkit.backends.engines.storage import SILENCE, Stored, at_hand, download
 from adaptkit.backends.local_jobs import Job, Spec
 from adaptkit.errors import ArtifactError, MissingDependencyError, NotFoundError, ServiceError
 from adaptkit.types import Status
@@ -162,7 +164,7 @@ def test_a_worker_that_was_thought_dead_stops(tmp_path: Path, address: str) -> N
     there = worker(tmp_path, address, "second", 2)
     assert json.loads(held(there)["sum.json"])["step"] >= 2
     former = Stored(address, Job(tmp_path / "first" / "m", "T1"), 1)
-    for forbidden in (former.push, lambda: former.keep(99, 0, 1), lambda: former.give(str(tmp_path))):
+    for forbidden in (former.push, lambda: former.keep(99), lambda: former.give(str(tmp_path))):
         with pytest.raises(Superseded):
             forbidden()
 
@@ -250,10 +252,10 @@ def test_only_what_changed_is_pushed(tmp_path: Path, address: str, monkeypatch: 
     there.push()
     assert [path.rpartition("/")[2] for path in pushed] == ["events.jsonl"]
     write(there, base="big", step__one="1")
-    there.keep(1, 0, 1)
+    there.keep(1)
     pushed.clear()
     write(there, step__two="2")
-    there.keep(2, 0, 1)
+    there.keep(2)
     assert sorted(path.split("/")[4] for path in pushed) == ["files", "kept"]  # "big" was there
 
 
@@ -262,31 +264,10 @@ def test_checkpoints_that_are_not_needed_are_deleted(tmp_path: Path, address: st
     there = worker(tmp_path, address)
     for step in range(1, 6):
         write(there, sum=str(step), base="the same")
-        there.keep(step, 0, 1)
+        there.keep(step)
     assert len(there._objects.names(f"{there._launch()}/files")) == 3  # the base, and the sums of two steps
-    assert sorted(there._kept(1)) == [4, 5]
+    assert there._kept(1) == [5, 4]
     assert held(worker(tmp_path, address, "next", 2)) == {"sum": "5", "base": "the same"}
-
-
-def test_a_step_counts_once_all_its_parts_are_there(tmp_path: Path, address: str) -> None:
-    submitted(tmp_path, address)
-    one, two = worker(tmp_path, address, "one"), worker(tmp_path, address, "two")
-    write(one, c1__shard0="a", c1__meta="m")
-    write(two, c1__shard1="b")
-    one.keep(1, 0, 2)
-    assert held(worker(tmp_path, address, "early")) == {}
-    two.keep(1, 1, 2)
-    assert held(two) == {}
-    whole = {"c1/shard0": "a", "c1/shard1": "b", "c1/meta": "m"}
-    assert held(worker(tmp_path, address, "late")) == whole
-    write(two, c2__shard1="d")
-    two.keep(2, 1, 2)
-    assert held(worker(tmp_path, address, "later")) == whole
-    again = worker(tmp_path, address, "again", 2)
-    assert held(again) == whole
-    write(again, c2__shard0="A")
-    again.keep(3, 0, 1)  # with one machine now
-    assert held(worker(tmp_path, address, "last", 3)) == {**whole, "c2/shard0": "A"}
 
 
 @pytest.mark.parametrize("how", ["missing", "other", "list"])
@@ -296,7 +277,7 @@ def test_a_torn_step_does_not_count(tmp_path: Path, how: str) -> None:
     there = worker(tmp_path, address)
     for step in (1, 2):
         write(there, sum=str(step))
-        there.keep(step, 0, 1)
+        there.keep(step)
     at = tmp_path / "objects/jobs/T1/launches/000001"
     file = at / "files" / hashlib.sha256(b"2").hexdigest()
     if how == "missing":
@@ -304,7 +285,7 @@ def test_a_torn_step_does_not_count(tmp_path: Path, how: str) -> None:
     elif how == "other":
         file.write_text("3")
     else:
-        listed = at / "kept" / "000000000002.0-of-1.json"
+        listed = at / "kept" / "000000000002.json"
         listed.write_bytes(listed.read_bytes()[:-4])
     reader = worker(tmp_path, address, "next", 2)
     assert held(reader) == {"sum": "1"}
@@ -314,7 +295,7 @@ def test_what_another_step_left_is_not_mixed_in(tmp_path: Path, address: str) ->
     submitted(tmp_path, address)
     there = worker(tmp_path, address)
     write(there, sum="1")
-    there.keep(1, 0, 1)
+    there.keep(1)
     write(there, sum="2", torn="of step 2")
     there.fetch()
     assert held(there) == {"sum": "1"}
@@ -325,7 +306,7 @@ def test_nothing_is_written_outside_of_the_folder(tmp_path: Path, name: str) -> 
     address = f"file://{tmp_path}/objects"
     submitted(tmp_path, address)
     there = worker(tmp_path, address)
-    there._objects.put(f"{there._launch()}/kept/000000000001.0-of-1.json", msgspec.json.encode({name: "0" * 64}))
+    there._objects.put(f"{there._launch()}/kept/000000000001.json", msgspec.json.encode({name: "0" * 64}))
     worker(tmp_path, address, "next", 2)
     assert held(there) == {}
     with pytest.raises(ArtifactError, match="outside"):
@@ -353,7 +334,12 @@ def test_a_model_is_downloaded_whole_or_not_at_all(
     assert [path.endswith("/manifest.json") for path in pushed] == [False, False, True]
     assert download(given_id, tmp_path / "got") == tmp_path / "got"
     assert (tmp_path / "got" / "deep" / "weights").read_bytes() == (made / "deep" / "weights").read_bytes()
-    assert there.give("sum-6") == "sum-6"
+    assert there.give("sum-6") == at_hand("sum-6", tmp_path / "nowhere") == "sum-6"
+    here = tmp_path / "models" / "T1"
+    assert at_hand(given_id, here) == str(here)
+    (here / "manifest.json").write_text("ours")
+    assert at_hand(given_id, here) == str(here)
+    assert (here / "manifest.json").read_text() == "ours"  # it was not pulled again
 
 
 def test_a_state_that_is_torn_leaves_the_former_one(tmp_path: Path) -> None:
@@ -455,11 +441,26 @@ def test_a_folder_is_no_address() -> None:
     assert not is_address(None)
 
 
-@given(st.integers(0, 10**12 - 1), st.integers(0, 500), st.integers(1, 500))
-def test_lists_say_what_they_are_of(step: int, part: int, parts: int) -> None:
-    found = _KEPT.fullmatch(f"{step:012d}.{part}-of-{parts}.json")
-    assert found is not None
-    assert tuple(map(int, found.groups())) == (step, part, parts)
+@given(
+    st.lists(
+        st.dictionaries(st.from_regex(r"[a-c]{1,2}(/[a-c]{1,2})?", fullmatch=True), st.sampled_from("xyz"), max_size=4),
+        min_size=1,
+        max_size=5,
+    )
+)
+@settings(max_examples=25, deadline=None)
+def test_another_machine_gets_the_tree_that_was_kept_last(trees: list[dict[str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tmp_path, address = Path(folder), f"file://{folder}/objects"
+        submitted(tmp_path, address)
+        there = worker(tmp_path, address)
+        for step, tree in enumerate(trees, 1):
+            shutil.rmtree(there.job.folder / "checkpoints", ignore_errors=True)
+            # a name is a file or a folder
+            files = {name: content for name, content in tree.items() if not any(o.startswith(f"{name}/") for o in tree)}
+            write(there, **{name.replace("/", "__"): content for name, content in files.items()})
+            there.keep(step)
+        assert held(worker(tmp_path, address, "next", 2)) == files
 
 
 def test_a_shared_folder_knows_its_newest_launch(tmp_path: Path) -> None:

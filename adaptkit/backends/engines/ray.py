@@ -51,10 +51,12 @@ class RayEngine:
         wrong = [f"run.{name} is for Slurm" for name in ("time", "partition", "options") if getattr(run, name)]
         if run.address is None:
             wrong.append('run.address is missing, the head\'s dashboard: address = "http://HOST:8265"')
+        if run.nodes > 1 and is_address(run.folder):
+            wrong.append(f"nodes = {run.nodes} need a folder that all of them see, and run.folder is object storage")
         if wrong:
             raise ConfigError(f'engine = "ray": {"; ".join(wrong)}')
         self._run, self._url = run, str(run.address).rstrip("/")
-        self._http = client(egress or Egress())
+        self._egress = egress or Egress()
 
     def start(self, job: Job) -> None:
         """Launch the job unless a launch of it lives or it has ended.
@@ -68,10 +70,10 @@ class RayEngine:
         if job.state.status.is_terminal or job.cancelling:
             return
         number = site.launched()
-        if number and self._lives(job, number, site):
+        if number and self._asked(job, number, site)[1]:
             return
         while not self._submit(job, number := number + 1):
-            if self._lives(job, number, site):  # somebody else's, or ours, whose answer was lost
+            if self._asked(job, number, site)[1]:  # somebody else's, or ours, whose answer was lost
                 break
         site.claim(number)
 
@@ -95,40 +97,31 @@ class RayEngine:
             NotFoundError: there is no such job.
             BackendError: Ray or object storage does not answer.
         """
-        site = self._site(job)
+        site, said, lives = self._site(job), None, False
         site.refresh()
-        state, said = job.state, None
-        if not state.status.is_terminal:
-            number = site.launched()
-            said = self._status(job, number) if number else None
-            if said not in _LIVE:
-                site.refresh()  # a driver that ended after the first look has written its end
-                state = job.state
-        status, raw, message = state.status, state.raw_status, state.message
-        if not status.is_terminal:
-            if said == "PENDING":
-                status, raw = Status.QUEUED, "pending"
-            elif said not in _LIVE and not (said is None and site.heard()):
-                status, raw = Status.PAUSED, "interrupted"
-                message = message or "its processes are gone; submitting the same run again continues it"
-                if job.cancelling:
-                    status, raw, message = Status.CANCELLED, "cancelled", None
-        return Snapshot(
-            job_id=job.id,
-            status=status,
-            raw_status=raw,
-            tag=job.id,
-            message=message,
-            poll_after=None if status.is_terminal else POLL_AFTER,
-            raw={"folder": str(job.folder), "model": state.model, "step": state.step, "ray": said},
-        )
+        if job.state.status.is_terminal:
+            return job.standing(lives=False)
+        if number := site.launched():
+            said, lives = self._asked(job, number, site)
+        if not lives:
+            site.refresh()  # a driver that ended after the first look has written its end
+        seen = job.standing(lives=lives)
+        if seen.status.is_terminal:
+            return seen
+        if job.cancelling and not lives:
+            over = {"status": Status.CANCELLED, "raw_status": "cancelled", "message": None, "poll_after": None}
+            return msgspec.structs.replace(seen, **over)
+        if said == "PENDING" or (lives and seen.status is Status.PAUSED):  # its driver has not begun yet
+            seen = msgspec.structs.replace(seen, status=Status.QUEUED, raw_status="pending", message=None)
+        return msgspec.structs.replace(seen, poll_after=POLL_AFTER)
 
     def _site(self, job: Job) -> Site:
         return Stored(str(self._run.folder), job) if is_address(self._run.folder) else Shared(job)
 
-    def _lives(self, job: Job, number: int, site: Site) -> bool:
+    def _asked(self, job: Job, number: int, site: Site) -> tuple[str | None, bool]:
+        """What Ray says of a launch, and whether that lives; of one that Ray knows nothing of, the job's place says."""
         said = self._status(job, number)
-        return said in _LIVE or (said is None and site.heard())
+        return said, said in _LIVE or (said is None and site.heard())
 
     def _status(self, job: Job, number: int) -> str | None:
         """What Ray says of a launch; ``None`` where it knows of none."""
@@ -163,8 +156,8 @@ class RayEngine:
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         token = os.environ.get("RAY_AUTH_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        with translating("ray"):
-            response = self._http.request(method, f"{self._url}/api/jobs/{path}", json=body, headers=headers)
+        with translating("ray"), client(self._egress) as http:
+            response = http.request(method, f"{self._url}/api/jobs/{path}", json=body, headers=headers)
         raise_for(response, "ray")
         try:
             return msgspec.json.decode(response.content, type=dict[str, Any])

@@ -91,14 +91,14 @@ class _RankWork(ProcessWork):
         self._site = site
 
     def checkpointed(self, step: int) -> None:
-        if os.environ["LOCAL_RANK"] == "0":
-            machine, machines = int(os.environ["GROUP_RANK"]), int(os.environ["GROUP_WORLD_SIZE"])
-            self._site.keep(step, machine, machines)
-        super().checkpointed(step)
+        """A checkpoint is whole, and told once it is safe."""
         if self.speaks:
+            self._site.keep(step)
+            super().checkpointed(step)
             self._site.push()
 
     def superseded(self) -> None:
+        """Another does this work: stop at the next step."""
         self.terminated = True
 
 
@@ -121,7 +121,7 @@ def _perform(launch: Launch) -> Outcome:
     site = launch.site("ranks")
     try:
         _fetch(site)
-        _torchrun()
+        _leave_group()
         job, leads = site.job, os.environ["RANK"] == "0"
         work = _RankWork(site, speaks=leads, told=job.mend_events() if leads else 0)
         with beating(site.push, work.superseded) if leads else nullcontext():
@@ -148,31 +148,19 @@ def _fetch(site: Site) -> None:
     dist.barrier()
 
 
-def _torchrun() -> None:
-    """Give this process torchrun's environment, and let go of the group that Ray Train made: the program makes its own.
+def _leave_group() -> None:
+    """Let go of the group that Ray Train made, for the program makes its own by torchrun's environment, which is set.
 
-    It meets at a port of its own, where nothing is left of the former group.
+    It meets at another port, where nothing is left of the former group.
     """
-    import ray.train  # noqa: PLC0415
     import torch  # noqa: PLC0415
     import torch.distributed as dist  # noqa: PLC0415
 
-    context = ray.train.get_context()
     with socket.create_server(("", 0)) as free:
-        # the port that rank 0 has found, and the number of machines, of which Ray may have taken fewer
-        found = torch.tensor([free.getsockname()[1] * (context.get_world_rank() == 0), context.get_node_rank()])
-        dist.all_reduce(found, dist.ReduceOp.MAX)
+        port = torch.tensor(free.getsockname()[1])
+        dist.broadcast(port, 0)
     dist.destroy_process_group()
-    given = {
-        "RANK": context.get_world_rank(),
-        "WORLD_SIZE": context.get_world_size(),
-        "LOCAL_RANK": context.get_local_rank(),
-        "LOCAL_WORLD_SIZE": context.get_local_world_size(),
-        "GROUP_RANK": context.get_node_rank(),
-        "GROUP_WORLD_SIZE": int(found[1]) + 1,
-        "MASTER_PORT": int(found[0]),
-    }
-    os.environ |= {name: str(value) for name, value in given.items()}
+    os.environ["MASTER_PORT"] = str(int(port))
 
 
 # the driver ---------------------------------------------------------------------------------------------------------
@@ -215,8 +203,13 @@ def _train(launch: Launch, run: RunConfig) -> None:
         trainer = TorchTrainer(
             rank,
             train_loop_config={"launch": msgspec.json.encode(launch).decode()},
-            torch_config=TorchConfig(backend="gloo"),  # of the group that `_torchrun` lets go of
-            scaling_config=ScalingConfig(num_workers=run.processes, use_gpu=run.gpus_per_node is not None),
+            torch_config=TorchConfig(backend="gloo"),  # of the group that `_leave_group` lets go of
+            scaling_config=ScalingConfig(
+                num_workers=run.processes,
+                use_gpu=run.gpus_per_node is not None,
+                # as few machines as can be; where one is meant, because the ranks have to see one folder
+                placement_strategy="PACK" if run.nodes > 1 else "STRICT_PACK",
+            ),
             run_config=TrainConfig(
                 name=f"{launch.job}-{launch.number}", storage_path=notes, failure_config=FailureConfig(max_failures=0)
             ),
@@ -224,7 +217,8 @@ def _train(launch: Launch, run: RunConfig) -> None:
         try:
             trainer.fit()
         except WorkerGroupError as error:
-            outcome = verdict(_outcome(number, said) for number, said in error.worker_failures.items())
+            ends = [_outcome(number, said) for number, said in error.worker_failures.items()]
+            outcome = verdict(ends or [Outcome("lost", "Ray Train gave its workers up")])
             if outcome.kind == "failed" and run.processes > 1:
                 # a rank whose neighbour is gone may hear of it before Ray does
                 raise Lost(outcome.words) from None
@@ -254,13 +248,19 @@ def main(arguments: list[str]) -> int:
             return 1
         _print_into(job.log())
         if job.begin():
-            with beating(lambda: site.claim(launch.number), lambda: os.kill(os.getpid(), signal.SIGTERM)):
+            with beating(lambda: _live(site), lambda: os.kill(os.getpid(), signal.SIGTERM)):
                 see_through(job, work, lambda: _gang(launch, site, work))
             if job.state.message:
                 job.update(message=site.worded(job.state.message))
         site.push()
     launch.clear("driver")
     return 0
+
+
+def _live(site: Site) -> None:
+    if site.launched() > site.number:
+        raise Superseded
+    site.claim(site.number)
 
 
 def _print_into(log: Path) -> None:

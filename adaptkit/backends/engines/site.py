@@ -64,8 +64,8 @@ class Site(Protocol):
             Superseded: there is a newer launch; nothing was pushed.
         """
 
-    def keep(self, step: int, part: int, parts: int) -> None:
-        """Make the checkpoints of this machine safe; with those of the other parts they are whole.
+    def keep(self, step: int) -> None:
+        """Make the checkpoints safe, of which the newest is of a step.
 
         Raises:
             Superseded: there is a newer launch.
@@ -113,7 +113,7 @@ class Shared:
 
     def cancel(self) -> None:
         """Make the file."""
-        (self.job.folder / "cancel").touch(mode=0o600)
+        self.job.ask_to_cancel()
 
     def fetch(self) -> None:
         """Nothing: it is there."""
@@ -123,8 +123,8 @@ class Shared:
         if self.launched() > self.number:
             raise Superseded
 
-    def keep(self, step: int, part: int, parts: int) -> None:
-        """Nothing: it is safe."""
+    def keep(self, step: int) -> None:
+        """Nothing: they are safe."""
 
     def give(self, model: str) -> str:
         """The model as it is."""

@@ -1,4 +1,4 @@
-"""Jobs whose machines share no folder: they lie in object storage, and each machine has a folder beside it.
+"""Jobs whose machine shares no folder with others: they lie in object storage, and it has a folder beside that.
 
 There is one idea: push what changed, pull what is there.
 
@@ -9,7 +9,7 @@ jobs/ID/cancel
 jobs/ID/launches/000002/alive.json  when the launch was last heard of
                         log.txt, events.jsonl, state.json
                         files/HASH  of checkpoints, once each
-                        kept/000000000040.0-of-1.json   which of them make the checkpoints of step 40; after them
+                        kept/000000000040.json   which of them are the checkpoints after step 40; pushed after them
                         model/…     manifest.json last
 ```
 
@@ -30,18 +30,18 @@ from typing import Any
 import msgspec
 
 from adaptkit.backends.base_model import sha256_of
-from adaptkit.backends.engines.objects import Objects
+from adaptkit.backends.engines.objects import Objects, is_address
 from adaptkit.backends.engines.site import Superseded
 from adaptkit.backends.local_jobs import Job, Spec
 from adaptkit.backends.local_jobs.job import State
 from adaptkit.durable import replace_file
 from adaptkit.errors import ArtifactError, NotFoundError
 
-__all__ = ["Stored", "download"]
+__all__ = ["Stored", "at_hand", "download"]
 
 #: Seconds without a sign of life after which a launch counts as gone.
 SILENCE = 60.0
-_KEPT = re.compile(r"(\d{12})\.(\d+)-of-(\d+)\.json")
+_KEPT = re.compile(r"(\d{12})\.json")
 
 
 class Stored:
@@ -113,7 +113,7 @@ class Stored:
 
     def _listen(self) -> None:
         if not self.job.cancelling and self._objects.has(f"{self._at}/cancel"):
-            (self.job.folder / "cancel").touch(mode=0o600)
+            self.job.ask_to_cancel()
 
     def cancel(self) -> None:
         """Push the wish."""
@@ -152,14 +152,14 @@ class Stored:
         return f"{self._objects.address}/{self._launch()}/model"
 
     def fetch(self) -> None:
-        """Pull the data, and make this machine's checkpoints those that are whole in storage."""
+        """Pull the data, and make this machine's checkpoints the newest that are whole in storage."""
         self.refresh()
         for path in map(Path, self.job.spec.files.values()):
             if not path.exists():
                 self._bring(f"data/{path.name}", path, path.stem)
         found = [(step, number) for number in self._launches() for step in self._kept(number)]
         for step, number in sorted(found, reverse=True):
-            held = self._whole(number, step)
+            held = self._list(number, step)
             if held is not None:
                 with suppress(ArtifactError):  # torn: the ones before
                     return self._become(number, held)
@@ -167,61 +167,35 @@ class Stored:
 
     # -- checkpoints --------------------------------------------------------------------------------------------
 
-    def keep(self, step: int, part: int, parts: int) -> None:
-        """Push the files of this machine's checkpoints that are not there, then their list."""
+    def keep(self, step: int) -> None:
+        """Push the files of checkpoints that are not there, then their list."""
         self._guard()
         folder, there, held = self.job.folder / "checkpoints", set(self._objects.names(f"{self._launch()}/files")), {}
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             digest = held[path.relative_to(folder).as_posix()] = self._hash(path)
             if digest not in there:
                 self._objects.put(f"{self._launch()}/files/{digest}", path)
-        self._objects.put(f"{self._launch()}/kept/{step:012d}.{part}-of-{parts}.json", msgspec.json.encode(held))
-        if part == 0:
-            self._forget(step)
-        else:  # on the other machines nobody would ever delete what is only read after a new start
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(mode=0o700)
+        self._objects.put(f"{self._launch()}/kept/{step:012d}.json", msgspec.json.encode(held))
+        self._forget()
 
-    def _forget(self, step: int) -> None:
-        """Delete what is needed neither at a step nor at the last one before it that is whole."""
-        kept = self._kept(self.number)
-        before = next((at for at in sorted(kept, reverse=True) if at < step and self._whole(self.number, at)), None)
-        if before is None:
-            return
-        lists = [name for at, names in kept.items() if at >= before for name in names]
-        needed = {digest for name in lists for digest in (self._list(self.number, name) or {}).values()}
-        stale = [f"kept/{name}" for at, names in kept.items() if at < before for name in names]
+    def _forget(self) -> None:
+        """Delete what neither the newest list needs nor the one before it, which is there in case that is damaged."""
+        steps = self._kept(self.number)
+        needed = {digest for step in steps[:2] for digest in (self._list(self.number, step) or {}).values()}
+        stale = [f"kept/{step:012d}.json" for step in steps[2:]]
         stale += [f"files/{name}" for name in self._objects.names(f"{self._launch()}/files") if name not in needed]
         for name in stale:
             self._objects.delete(f"{self._launch()}/{name}")
 
-    def _kept(self, number: int) -> dict[int, list[str]]:
-        """Names of a launch's lists, by step."""
-        kept: dict[int, list[str]] = {}
-        for name in self._objects.names(f"{self._launch(number)}/kept"):
-            if found := _KEPT.fullmatch(name):
-                kept.setdefault(int(found[1]), []).append(name)
-        return kept
+    def _kept(self, number: int) -> list[int]:
+        """Steps of which a launch has lists, the newest first."""
+        names = self._objects.names(f"{self._launch(number)}/kept")
+        return sorted((int(found[1]) for name in names if (found := _KEPT.fullmatch(name))), reverse=True)
 
-    def _list(self, number: int, name: str) -> dict[str, str] | None:
+    def _list(self, number: int, step: int) -> dict[str, str] | None:
         """Hashes of files, by path; ``None`` for a torn list."""
-        found: dict[str, str] | None = _decoded(
-            self._objects.get(f"{self._launch(number)}/kept/{name}"), dict[str, str]
-        )
-        return found
-
-    def _whole(self, number: int, step: int) -> dict[str, str] | None:
-        """Hashes of all files of a step; ``None`` while a part is not there."""
-        names = self._kept(number).get(step, [])
-        found = [match for name in names if (match := _KEPT.fullmatch(name))]
-        if not found or {int(match[2]) for match in found} != set(range(int(found[0][3]))):
-            return None
-        held: dict[str, str] = {}
-        for name in sorted(names):
-            part = self._list(number, name)
-            if part is None:
-                return None
-            held |= part
+        content = self._objects.get(f"{self._launch(number)}/kept/{step:012d}.json")
+        held: dict[str, str] | None = _decoded(content, dict[str, str])
         return held
 
     def _become(self, number: int, held: dict[str, str]) -> None:
@@ -260,12 +234,23 @@ class Stored:
         draft.replace(path)
 
 
+def at_hand(model: str, folder: Path) -> str:
+    """A model's id as a path of this machine: one in object storage is pulled into a folder, unless it is there.
+
+    Raises:
+        NotFoundError: storage holds no whole model at that address.
+    """
+    if not is_address(model):
+        return model
+    return str(folder if folder.is_dir() else download(model, folder))
+
+
 def download(address: str, folder: Path) -> Path:
     """Pull a model, which appears whole in a folder of this machine; gives the folder.
 
     Raises:
         NotFoundError: there is no whole model.
-        FileExistsError: the folder is there and not empty.
+        OSError: the folder is there and not empty.
     """
     objects = Objects(address)
     draft = folder.with_name(f".{folder.name}.download")

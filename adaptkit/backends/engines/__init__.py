@@ -19,6 +19,7 @@ from typing import Protocol
 from adaptkit.backends.engines.config import RunConfig
 from adaptkit.backends.local_jobs import Job
 from adaptkit.errors import MissingDependencyError
+from adaptkit.http import Egress
 from adaptkit.types import Snapshot
 
 __all__ = ["Engine", "RunConfig", "engine_for"]
@@ -40,8 +41,12 @@ class Engine(Protocol):
         """How the job stands; where the engine must be asked, one request."""
 
 
-def engine_for(run: RunConfig) -> Engine:
+def engine_for(run: RunConfig, egress: Egress | None = None) -> Engine:
     """The engine of a configuration.
+
+    Args:
+        run: What is asked for.
+        egress: Where this process may send to; everywhere unless it is given.
 
     Raises:
         MissingDependencyError: its extra is not installed.
@@ -54,5 +59,6 @@ def engine_for(run: RunConfig) -> Engine:
         if (error.name or "").partition(".")[0] != package:
             raise
         raise MissingDependencyError(f'engine = "{run.engine}"', package, run.engine) from error
-    engine: Engine = getattr(module, f"{run.engine.capitalize()}Engine")(run)
+    kind = getattr(module, f"{run.engine.capitalize()}Engine")
+    engine: Engine = kind(run, egress) if run.engine == "ray" else kind(run)  # the others send nothing by themselves
     return engine

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adaptkit.backends.engines.objects import host_of
+
 __all__ = ["RunConfig"]
 
 
@@ -59,6 +61,6 @@ class RunConfig(BaseModel):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Hosts that jobs are sent to."""
-        host = urlsplit(self.address or "").hostname
-        return (host,) if host else ()
+        """Hosts that jobs are sent to: the engine's, and that of their object storage."""
+        found = (urlsplit(self.address or "").hostname, host_of(self.folder or ""))
+        return tuple(host for host in found if host)

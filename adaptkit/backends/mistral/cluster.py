@@ -12,6 +12,8 @@ from adaptkit.adapter import ChatOptions, Context, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import HUB, Base, find_base, hub_id, local_folder
 from adaptkit.backends.causal_model import refuse_quantized
 from adaptkit.backends.engines import Engine, engine_for
+from adaptkit.backends.engines.objects import is_address
+from adaptkit.backends.engines.storage import at_hand
 from adaptkit.backends.local_jobs import Job, Spec
 from adaptkit.backends.local_jobs.data import copy_of, keep
 from adaptkit.backends.local_model import BATCH
@@ -47,7 +49,8 @@ class ClusterAdapter(MistralAdapter):
     def __init__(self, config: MistralConfig, context: Context) -> None:
         super().__init__(config, context)
         shared = config.run.folder
-        self._home = Path(shared).expanduser() if shared and "://" not in shared else context.home / "mistral"
+        here = shared is None or is_address(shared)
+        self._home = context.home / "mistral" if here else Path(str(shared)).expanduser()
         self._models = LocalModels(self._home, self.backend, config.model, offline=self._offline)
 
     @property
@@ -57,7 +60,7 @@ class ClusterAdapter(MistralAdapter):
 
     @property
     def _engine(self) -> Engine:
-        return engine_for(self.config.run)
+        return engine_for(self.config.run, self.context.egress)
 
     @property
     def destinations(self) -> tuple[str, ...]:
@@ -155,7 +158,10 @@ class ClusterAdapter(MistralAdapter):
 
     def retrieve(self, job_id: str) -> str:
         """The model's folder."""
-        return model_of(self.poll(job_id), self.backend)
+        heard = self.poll(job_id)
+        if is_address(heard.raw.get("model")):
+            return at_hand(str(heard.raw["model"]), (self._home / "models" / job_id).resolve())
+        return model_of(heard, self.backend)
 
     def events(self, job_id: str, after: str | None) -> Sequence[Event]:
         """What happened since the event of that id."""

@@ -13,7 +13,7 @@ LOCAL = {
 }
 
 
-class _OnTheCluster(AdapterContract):
+class OnTheCluster(AdapterContract):
     __test__ = False
     gaps: ClassVar = LOCAL
     run: ClassVar[dict[str, object]] = {}
@@ -36,9 +36,9 @@ class _OnTheCluster(AdapterContract):
         return self.made(model="some-org/some-model")
 
 
-class TestOneProcess(_OnTheCluster):
+class TestOneProcess(OnTheCluster):
     pass
 
 
-class TestTwoProcesses(_OnTheCluster):
+class TestTwoProcesses(OnTheCluster):
     run: ClassVar = {"processes_per_node": 2}

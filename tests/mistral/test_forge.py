@@ -275,6 +275,16 @@ def test_tokens_that_cannot_be_counted_are_not_guessed(tmp_path):
     assert any("not counted" in note for note in plan.warnings)
 
 
+def test_a_base_of_ones_own_is_told_by_its_name_alone(tmp_path):
+    base = tmp_path / "private" / "house-model"
+    base.mkdir(parents=True)
+    (base / "README.md").write_text("---\nlicense: mit\n---\n")
+    with open_client(one_stage(model=str(base)), tmp_path / "home") as client:
+        plan = client.plan("forge", Dataset.of(ROWS))
+    assert plan.request["recipe"]["base"] == {"model": "house-model", "license": "mit"}
+    assert str(tmp_path) not in json.dumps(plan.request)
+
+
 def test_every_problem_of_every_file_comes_at_once(tmp_path):
     config = three_stages(tmp_path, validation=str(tmp_path / "nowhere.jsonl"))
     write(tmp_path / "cpt.jsonl", [{"text": ""}, {"text": "good"}, {"text": ""}])
@@ -580,6 +590,9 @@ def test_data_is_deleted_once_the_job_has_ended(tmp_path):
     with open_client(three_stages(tmp_path), tmp_path / "home") as client:
         job = client.submit("forge", Dataset.of(ROWS))
         folder = Path(job.snapshot.raw["bundle"])
+        live = ForgeAdapter(one_stage(), Context(tmp_path / "home"))
+        live.delete_data(json.loads((folder / "manifest.json").read_text())["files"][0]["sha256"])
+        assert (folder / "data" / "stage-1-cpt.jsonl").is_file(), "of a job that is still open nothing is deleted"
         job.cancel()
         job.refresh()
         assert len(job.delete_data()) == 5
@@ -648,3 +661,13 @@ def test_addresses(text, parts):
     assert (address.base_url, address.host, address.model) == parts
     assert Address.parse(str(address)) == address
     assert Address.parse("./model") is None
+
+
+def test_an_id_names_no_file_elsewhere(tmp_path):
+    adapter = ForgeAdapter(one_stage(), Context(tmp_path / "home"))
+    job = adapter.submit(adapter.prepare(Dataset.of(ROWS)), {}, "tag1")
+    for strange in ("../handoffs/tag1", "./tag1", ""):
+        with pytest.raises(NotFoundError):
+            adapter.poll(strange)
+    assert adapter.find("tag1") == [job]
+    assert adapter.find("tag2") == []

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -78,9 +78,9 @@ def _daemon(*command: str, env: dict[str, str]) -> Iterator[None]:
         keeper.wait(timeout=60)
 
 
-def asked(*command: str) -> str:
+def asked(*command: str, env: dict[str, str] | None = None) -> str:
     """What a command of Slurm prints."""
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=env).stdout
 
 
 @contextmanager
@@ -108,26 +108,25 @@ def slurm() -> Iterator[Path]:
             stack.enter_context(_daemon("slurmctld", "-D", "-c", env=env))
             for node in NODES:
                 stack.enter_context(_daemon("slurmd", "-D", "-N", node, env=env))
-            _wait(folder, lambda: _idle(env) == b"2")
-            yield folder
-            subprocess.run(["scancel", "--me", "--signal=KILL"], env=env, capture_output=True, check=False)
-            subprocess.run(["scancel", "--me"], env=env, capture_output=True, check=False)
+            _wait(folder, lambda: asked("sinfo", "--noheader", "--states=idle", "--format=%D", env=env).strip() == "2")
+            try:
+                yield folder
+            finally:
+                subprocess.run(["scancel", "--me"], env=env, capture_output=True, check=False)
+                _wait(folder, lambda: not asked("squeue", "--noheader", env=env))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _idle(env: dict[str, str]) -> bytes:
-    """How many nodes wait for work."""
-    ask = ["sinfo", "--noheader", "--states=idle", "--format=%D"]
-    return subprocess.run(ask, env=env, capture_output=True, check=False).stdout.strip()
-
-
 def _wait(folder: Path, true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while not true():
+    while True:
+        with suppress(subprocess.CalledProcessError):  # it does not answer yet
+            if true():
+                return
         if time.monotonic() > deadline:
             logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in folder.glob("*.log"))
-            raise RuntimeError(f"Slurm did not come up:\n{logs}")
+            raise RuntimeError(f"Slurm does not come up, or down:\n{logs}")
         time.sleep(0.1)
 
 

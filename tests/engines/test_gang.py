@@ -71,7 +71,7 @@ def test_a_rank_that_is_killed_each_time_fails_the_job_in_words(home: Path) -> N
 
 
 def test_a_killed_launcher_leaves_no_rank_and_the_job_goes_on(home: Path) -> None:
-    job = make(home, TWO, steps=10, pause=0.3)
+    job = make(home, TWO, steps=30, pause=0.3)  # ends by itself long after it should be gone
     job.start()
     until(lambda: job.state.step >= 2)
     ranks = pids(job)
@@ -82,7 +82,7 @@ def test_a_killed_launcher_leaves_no_rank_and_the_job_goes_on(home: Path) -> Non
     assert job.snapshot().raw_status == "interrupted"
     job.start()
     ended(job.snapshot, Status.SUCCEEDED)
-    assert job.state.model == "sum-10-of-2"
+    assert job.state.model == "sum-30-of-2"
     assert sum(line.startswith("2 ranks go on after step") for line in told(job)) == 2
 
 

@@ -179,6 +179,18 @@ def test_a_rank_killed_on_another_node_is_made_good(cluster: Path, home: Path) -
 
 
 @pytest.mark.slow
+def test_a_launcher_killed_on_another_node_is_made_good(cluster: Path, home: Path) -> None:
+    bench = Bench(home, nodes=2, config={"steps": 8, "pause": 0.4}).start()
+    bench.gets_to(2)
+    stat = Path(f"/proc/{pids(bench.job)[2]}/stat").read_text()
+    os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
+    bench.ends(Status.SUCCEEDED)
+    assert bench.job.state.model == "sum-48-of-4"
+    assert "a node of 2 was lost; going on from the last checkpoint (1 of 1 times)" in told(bench.job)
+    assert len(bench.numbers()) == 1
+
+
+@pytest.mark.slow
 def test_a_rank_that_is_killed_each_time_fails_the_job(cluster: Path, home: Path) -> None:
     bench = Bench(home, config={"dies": 1}).start()
     seen = bench.ends(Status.FAILED)

@@ -310,6 +310,8 @@ def test_without_a_common_folder_the_next_launch_goes_on_from_storage(
     assert len(resumed) == 3
     assert 0 == resumed[0] < resumed[1] <= resumed[2]
     assert {path.name for path in job.folder.glob("pid-*")} == set()  # they ran elsewhere
+    launches = tmp_path / "objects" / "jobs" / job.id / "launches"
+    until(lambda: not list(launches.glob("*/files/*")), "checkpoints are left", 20)
     until(lambda: not list(scratch.iterdir()), "it leaves something on the machine", 10)
 
 

@@ -267,7 +267,15 @@ def test_checkpoints_that_are_not_needed_are_deleted(tmp_path: Path, address: st
         there.keep(step)
     assert len(there._objects.names(f"{there._launch()}/files")) == 3  # the base, and the sums of two steps
     assert there._kept(1) == [5, 4]
-    assert held(worker(tmp_path, address, "next", 2)) == {"sum": "5", "base": "the same"}
+    again = worker(tmp_path, address, "next", 2)
+    assert held(again) == {"sum": "5", "base": "the same"}
+    again.keep(6)
+    again.push()
+    again.clear()
+    left = again._objects.tree(again._at)
+    assert not [name for name in left if "kept/" in name or "files/" in name]
+    assert "spec.json" in left
+    assert "launches/000002/state.json" in left
 
 
 @pytest.mark.parametrize("how", ["missing", "other", "list"])

@@ -29,6 +29,7 @@ from adaptkit.backends.engines.storage import Stored
 from adaptkit.backends.local_jobs import Interrupted, Job, ProcessWork, Stop
 from adaptkit.backends.local_jobs.failures import describe
 from adaptkit.errors import AdaptkitError
+from adaptkit.types import Status
 
 __all__ = ["Launch", "main", "rank"]
 
@@ -253,6 +254,8 @@ def main(arguments: list[str]) -> int:
             if job.state.message:
                 job.update(message=site.worded(job.state.message))
         site.push()
+        if job.state.status in (Status.SUCCEEDED, Status.CANCELLED):
+            site.clear()
     launch.clear("driver")
     return 0
 

@@ -71,6 +71,9 @@ class Site(Protocol):
             Superseded: there is a newer launch.
         """
 
+    def clear(self) -> None:
+        """Delete all checkpoints: the job has come to its end."""
+
     def give(self, model: str) -> str:
         """Put a model where clients find it; gives its id for them.
 
@@ -125,6 +128,9 @@ class Shared:
 
     def keep(self, step: int) -> None:
         """Nothing: they are safe."""
+
+    def clear(self) -> None:
+        """Nothing: whoever writes the end does it."""
 
     def give(self, model: str) -> str:
         """The model as it is."""

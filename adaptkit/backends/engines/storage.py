@@ -187,6 +187,13 @@ class Stored:
         for name in stale:
             self._objects.delete(f"{self._launch()}/{name}")
 
+    def clear(self) -> None:
+        """Delete the checkpoints of all launches."""
+        for number in self._launches():
+            for folder in (f"{self._launch(number)}/{kind}" for kind in ("kept", "files")):
+                for name in self._objects.names(folder):
+                    self._objects.delete(f"{folder}/{name}")
+
     def _kept(self, number: int) -> list[int]:
         """Steps of which a launch has lists, the newest first."""
         names = self._objects.names(f"{self._launch(number)}/kept")

@@ -27,6 +27,7 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from adaptkit.backends.base_model import mistral_file
 from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded, open_tokenizer
 from adaptkit.backends.mistral_tokens import MistralTokens
+from adaptkit.backends.model_folder import ModelFolder, copy_tokenizer, tokenizer_of
 from adaptkit.data.records import ChatRecord, CompletionRecord, PreferenceRecord, TextRecord
 from adaptkit.errors import AdaptkitWarning, ArtifactError, DataError, MissingDependencyError
 from adaptkit.types import Message, TextPart, ToolCall
@@ -362,3 +363,16 @@ def test_damaged_and_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(__import__("sys").modules, "adaptkit.backends.mistral_tokens", None)
     with pytest.raises(MissingDependencyError, match=r"adaptkit\[train\]"):
         open_tokenizer(tmp_path)
+
+
+def test_a_copy_for_peft_weights_is_told_without_a_configuration(tokenizer_folder: Folders, tmp_path: Path) -> None:
+    base, copy, whole = (tmp_path / name for name in ("base", "copy", "whole"))
+    for folder in (base, copy, whole):
+        folder.mkdir()
+    shutil.copyfile(tokenizer_folder("v1") / "tokenizer.model.v1", base / "tokenizer.model")
+    (base / "config.json").write_text('{"model_type": "mistral"}')
+    copy_tokenizer(base, copy)
+    assert tokenizer_of(ModelFolder(copy, "base", {}), base) == copy
+    assert opened(copy).prompt([user("a")]) == opened(base).prompt([user("a")])
+    copy_tokenizer(tokenizer_folder("v7m1"), whole)
+    assert [file.name for file in whole.iterdir()] == ["tokenizer.model.v7m1"]

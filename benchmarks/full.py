@@ -143,7 +143,7 @@ def plain(given: argparse.Namespace, folder: Path) -> None:
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        float(loss)
+        float(loss.detach())
         ended.append(time.monotonic())
     say(given, ended, sum(weight.numel() for weight in model.parameters()))
 

@@ -8,18 +8,18 @@ import pytest
 
 from tests.training.scenes import Scene, alone, play, play_together, renamed
 
-#: Each is played by one process, by two with DDP and by two with FSDP2. The last step has 2 rows, and with 19 examples
-#: 1, so that a process has none.
+#: Each is played by one process, by two with DDP and by two with FSDP2. The last step of an epoch has 2 rows, and
+#: with 13 examples 1, so that a process has none.
 SAME = [
-    Scene("mistral", examples=19),
+    Scene("mistral", examples=13),
     Scene("llama", model="llama", kind="cpt", score=True),
-    Scene("ministral3", model="ministral3", kind="cpt", checkpointing=True),
+    Scene("ministral3", model="ministral3-with-eyes", kind="cpt", checkpointing=True),
     Scene("lora", lora=True, score=True),
-    Scene("dpo", kind="dpo", examples=19, score=True),
+    Scene("dpo", kind="dpo", examples=13, score=True),
     Scene("dpo-lora", model="llama", kind="dpo", lora=True),
 ]
 WAYS = ("ddp", "fsdp")
-#: FSDP2's, killed after 5 steps, and gone on with.
+#: FSDP2's, killed after 4 steps, and gone on with.
 WHOLE = Scene("whole", parallel="fsdp", checkpoint_every=3)
 CUT = renamed(WHOLE, "cut")
 #: Begun by one process and gone on with by two, and the other way.
@@ -40,7 +40,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         play(scene, folder, alone())
     for scene in (GROWS, RANDOM):
         play(renamed(scene, scene.name, stop_after=4), folder, alone())
-    play_together([renamed(CUT, CUT.name, kill_after=5)], folder, 2, dies=True)
+    play_together([renamed(CUT, CUT.name, kill_after=4)], folder, 2, dies=True)
     both = [together(scene, way) for scene in [*SAME, *HALVED] for way in WAYS]
     play_together([*both, WHOLE, CUT, GROWS, renamed(SHRINKS, SHRINKS.name, stop_after=4), RANDOM], folder, 2)
     return folder

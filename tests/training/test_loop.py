@@ -73,21 +73,21 @@ def test_the_learning_rate_rises_and_falls(schedule: Any, theirs: Any) -> None:
 
 
 def test_what_is_told(tmp_path: Path) -> None:
-    scene = Scene("told", kind="dpo", lora=True, score=True, checkpoint_every=3)
+    scene = Scene("told", kind="dpo", lora=True, score=True, checkpoint_every=2)
     play(scene, tmp_path, alone())
     told = events(tmp_path, scene)
     steps = [event for event in told if event["kind"] == "metrics" and "loss" in event]
-    assert [event["step"] for event in steps] == list(range(1, 9))
+    assert [event["step"] for event in steps] == list(range(1, 7))
     assert steps[0].keys() == {
         "kind", "message", "step", "total_steps", "epoch", "loss", "learning_rate", "grad_norm", "tokens_per_second",
         "eta", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies",
     }  # fmt: skip
-    assert [event["epoch"] for event in steps][3::4] == [1, 2]
+    assert [event["epoch"] for event in steps][2::3] == [1, 2]
     assert steps[-1]["eta"] == 0
     assert all(math.isfinite(value) for event in steps for value in event.values() if isinstance(value, float))
-    assert [event["step"] for event in told if "validation_loss" in event and event["kind"] == "metrics"] == [4, 8]
-    assert [event["step"] for event in told if event["kind"] == "checkpoint"] == [3, 6]
-    assert told[-1]["steps"] == 8
+    assert [event["step"] for event in told if "validation_loss" in event and event["kind"] == "metrics"] == [3, 6]
+    assert [event["step"] for event in told if event["kind"] == "checkpoint"] == [2, 4]
+    assert told[-1]["steps"] == 6
     assert told[-1]["first_loss"] == steps[0]["loss"] > told[-1]["last_loss"] == steps[-1]["loss"]
 
 
@@ -158,6 +158,8 @@ def test_flops_are_those_of_the_formula(name: str) -> None:
     found = Flops.of(model)
     assert found == Flops(6.0 * multiplied, 12.0 * 2 * 4 * 8)
     assert found.per_token(100) == 6 * multiplied + 12 * 2 * 4 * 8 * 100
+    if name == "ministral3-with-eyes":  # "all-linear" is not for models with a vision tower
+        return
     lora = Flops.of(make_model(Scene("", model=name, lora=True)))
     learned = 2 * 4 * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 64))
     assert lora.dense == 4 * multiplied + 6 * learned

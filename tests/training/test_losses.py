@@ -44,8 +44,16 @@ def test_filling_up_changes_nothing(tmp_path: Path) -> None:
     assert mean == pytest.approx(parts, abs=1e-5)
 
 
+def move(model: Any) -> None:
+    """Away from the reference, where the loss is log 2 whatever is computed."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+
+
 def trl_loss(model: Any, reference: Any, pairs: list[Any], beta: float) -> tuple[torch.Tensor, dict[str, float]]:
-    """The loss of one batch as TRL's trainer computes it, with its gradients left in the model."""
+    """The loss of one batch as TRL's trainer computes it for a moved model, with its gradients left in the model."""
     import datasets
     from trl import DPOConfig, DPOTrainer
 
@@ -65,13 +73,11 @@ def trl_loss(model: Any, reference: Any, pairs: list[Any], beta: float) -> tuple
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=ChatTokenizer(builtin.path("tiny")).tokenizer,
     )  # fmt: skip
+    move(model)  # only now: TRL takes the adapter that it is given for the reference
+    model.train()
     loss = trainer.compute_loss(model, trainer.data_collator(rows))
     loss.backward()
-    told = {
-        name: values[-1]
-        for name, values in trainer._metrics["train" if model.training else "eval"].items()
-        if name.startswith("rewards/")
-    }
+    told = {name: values[-1] for name, values in trainer._metrics["train"].items() if name.startswith("rewards/")}
     return loss.detach(), told
 
 
@@ -80,12 +86,8 @@ def test_dpo_is_what_trl_computes(tmp_path: Path, lora: bool) -> None:
     pairs = make_pairs(7)
     model = make_model(Scene("", lora=lora))
     reference = None if lora else copy.deepcopy(model).eval().requires_grad_(False)
-    with torch.no_grad():  # away from the reference, where the loss is log 2 whatever beta is
-        for weight in model.parameters():
-            if weight.requires_grad:
-                weight.add_(0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
-    model.eval()
     theirs, told = trl_loss(copy.deepcopy(model), reference, pairs, 0.3)
+    move(model)
 
     rows = Pairs(write(tmp_path / "pairs", segments(pairs), VOCABULARY), batch_size=7, epochs=1, seed=0)
     batch = rows.batch(range(7))
@@ -101,6 +103,7 @@ def test_dpo_has_the_gradients_of_trl(tmp_path: Path) -> None:
     pairs = make_pairs(5)
     model, other = make_model(Scene("", lora=True)), make_model(Scene("", lora=True))
     trl_loss(other, None, pairs, 0.1)
+    move(model)
     rows = Pairs(write(tmp_path / "pairs", segments(pairs), VOCABULARY), batch_size=5, epochs=1, seed=0)
     batch = rows.batch(range(5))
     PreferenceLoss(0.1)(model, batch.tensors, batch.items)["loss"].backward()

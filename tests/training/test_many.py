@@ -14,7 +14,9 @@ from adaptkit.backends.training.checkpoints import MARKER
 from tests.training.conftest import CUT, GROWS, HALVED, SAME, SHRINKS, WAYS, WHOLE, together
 from tests.training.scenes import Scene, alone, curve, events, play, play_together, renamed, weights
 
-#: Of fp32 sums in another order, over 8 steps with losses of 3 to 5 and weights below 1. AdamW divides by the size of
+#: A group of processes takes seconds on a machine of its own, and minutes on one that is shared by many.
+pytestmark = pytest.mark.timeout(900)
+#: Of fp32 sums in another order, over 6 steps with losses of 3 to 5 and weights below 1. AdamW divides by the size of
 #: the gradient, so that rounding shows as a part of the learning rate, which is 0.01.
 LOSS, WEIGHT, LOGIT = 5e-6, 5e-6, 1e-4
 
@@ -35,7 +37,7 @@ def test_two_processes_learn_what_one_learns(stage: Path, scene: Scene, way: str
     for figure in ("loss", "grad_norm", "validation_loss"):
         mine, others = curve(stage, scene, figure), curve(stage, both, figure)
         assert mine == pytest.approx(others, abs=LOSS)
-        assert len(mine) == (8 if figure != "validation_loss" else 2 * scene.score)
+        assert len(mine) == (6 if figure != "validation_loss" else 2 * scene.score)
     assert curve(stage, scene)[-1] < curve(stage, scene)[0]
     assert apart(stage, scene, both) < WEIGHT
 
@@ -83,7 +85,7 @@ def test_three_killed_processes_go_on_bit_by_bit_with_dropout(tmp_path: Path) ->
     """With three, the order in which gradients are summed matters too."""
     whole = Scene("whole", lora=True, dropout=0.2, checkpoint_every=3, micro_batch_size=1)
     cut = renamed(whole, "cut")
-    play_together([whole, renamed(cut, cut.name, kill_after=5)], tmp_path, 3, dies=True)
+    play_together([whole, renamed(cut, cut.name, kill_after=4)], tmp_path, 3, dies=True)
     play_together([cut], tmp_path, 3)
     assert curve(tmp_path, cut) == curve(tmp_path, whole)[3:]
     assert apart(tmp_path, cut, whole) == 0

@@ -113,7 +113,9 @@ def train(
 
     model.config.use_cache = False
     if settings.activation_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # the older name goes with transformers 6
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     model.train()
     report = Report(model, rows, settings.checkpoint_every, group, work)
     spread = Spread(model, group, settings.parallel, settings.precision)

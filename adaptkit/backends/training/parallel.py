@@ -138,6 +138,7 @@ class Spread:
     Attributes:
         model: What is called: the model or what is around it.
         inner: The model itself.
+        trained: What is learned, by its name in the model.
         sharded: Whether each process has a part of it.
         copied: Whether each has a copy of it whose gradients are summed.
     """
@@ -150,15 +151,12 @@ class Spread:
             self._bare = _without_weights(model)
             _shard(model, group, precision)
         self.model = model if self.sharded else model.to(group.device)
-        learns = any(weight.requires_grad for weight in model.parameters())
-        self.copied = group.world > 1 and not self.sharded and learns
+        # kept from now on: between forward and backward FSDP2 has other, gathered weights in the model
+        self._weights = dict(model.named_parameters())
+        self.trained = {name: weight for name, weight in self._weights.items() if weight.requires_grad}
+        self.copied = group.world > 1 and not self.sharded and bool(self.trained)
         if self.copied:
             self.model = _copied(model, group)
-
-    @property
-    def trained(self) -> dict[str, Any]:
-        """What is learned, by its name in the model."""
-        return {name: weight for name, weight in self.inner.named_parameters() if weight.requires_grad}
 
     def computing(self) -> AbstractContextManager[Any]:
         """Around every use of the model: the precision that it computes in."""
@@ -195,7 +193,7 @@ class Spread:
         import torch  # noqa: PLC0415
 
         into = dict(self._bare.named_parameters())
-        for name, weight in self.inner.named_parameters():
+        for name, weight in self._weights.items():
             full = weight.detach().full_tensor().cpu()
             if self.group.leads:
                 learned = torch.nn.Parameter(full, requires_grad=weight.requires_grad)
@@ -235,7 +233,7 @@ def _copied(model: Any, group: Group) -> Any:
     from torch.nn.parallel import DistributedDataParallel  # noqa: PLC0415
 
     devices = None if group.device.type == "cpu" else [group.local]
-    made = DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, broadcast_buffers=False)
+    made = DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
     made.register_comm_hook(None, lambda _, bucket: _summed(bucket))
     return made
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit import Dataset, builtin
-from adaptkit.backends.mistral.checks import MistralRule, check_mistral, record_rules
+from adaptkit.backends.mistral_checks import MistralRule, check_mistral, record_rules
 from adaptkit.data.records import ChatRecord, PreferenceRecord, TextRecord
 from adaptkit.data.rules import common_findings
 from adaptkit.errors import DataError

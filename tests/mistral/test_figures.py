@@ -10,9 +10,9 @@ from transformers import MistralConfig as Shape
 
 from adaptkit import UnsupportedError
 from adaptkit.backends.mistral import MistralConfig
-from adaptkit.backends.mistral.figures import figures, memory
-from adaptkit.backends.mistral.settings import on_machine, resolve
-from adaptkit.backends.mistral.sizes import Size, size_of
+from adaptkit.backends.mistral.cluster.figures import figures, memory
+from adaptkit.backends.mistral.cluster.settings import on_machine, resolve
+from adaptkit.backends.mistral.cluster.sizes import Size, size_of
 
 EIGHT = "mistralai/Ministral-3-8B-Base-2512"
 H100 = 80e9

@@ -36,9 +36,9 @@ from adaptkit import (
 )
 from adaptkit.adapter import Context, Plan
 from adaptkit.backends.mistral import MistralAdapter, MistralConfig
-from adaptkit.backends.mistral.address import Address
-from adaptkit.backends.mistral.forge import ForgeAdapter
-from adaptkit.backends.mistral.handoff import Handoff
+from adaptkit.backends.mistral.forge.adapter import ForgeAdapter
+from adaptkit.backends.mistral.forge.address import Address
+from adaptkit.backends.mistral.forge.handoff import Handoff
 from adaptkit.submission import identity
 from adaptkit.testing import FakeMistral, HastyClock
 from adaptkit.testing.contract import AdapterContract
@@ -343,7 +343,7 @@ def test_new_tokens_go_with_it_by_content(tmp_path):
 CHILD = """
 import os, signal, sys
 from adaptkit import Client, Dataset
-from adaptkit.backends.mistral import bundle, handoff
+from adaptkit.backends.mistral.forge import bundle, handoff
 from tests.mistral import test_forge as here
 from pathlib import Path
 place, moment = Path(sys.argv[1]), sys.argv[2]

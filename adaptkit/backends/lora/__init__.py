@@ -49,7 +49,7 @@ class LoraAdapter(Adapter[LoraConfig]):
         """Any text data; preferences for DPO and nothing else. For a Mistral base, what mistral-common takes."""
         if config is None:
             return DataRules()
-        from adaptkit.backends.mistral.checks import record_rules  # noqa: PLC0415 - where it is used
+        from adaptkit.backends.mistral_checks import record_rules  # noqa: PLC0415 - where it is used
 
         folder = local_folder(config.model)
         return DataRules(

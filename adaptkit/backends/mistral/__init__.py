@@ -3,17 +3,15 @@
 | module | idea |
 |---|---|
 | `config` | what can be set, by ``where`` |
-| `adapter` | the parent of the three places |
-| `cluster` | jobs on your own machines |
-| `stages`, `settings` | what is learned, one after another, and with which settings |
-| `sizes`, `figures`, `pace` | what it takes: memory, hours, money |
-| `running` | the program of a job |
+| `stages` | the data of each stage, for every place |
+| `adapter` | the parent of the places |
+| `cluster`, `hosted`, `forge` | the places |
 """
 
 from adaptkit.backends.mistral.adapter import MistralAdapter
-from adaptkit.backends.mistral.cluster import ClusterAdapter
+from adaptkit.backends.mistral.cluster.adapter import ClusterAdapter
 from adaptkit.backends.mistral.config import MistralConfig
-from adaptkit.backends.mistral.forge import ForgeAdapter
-from adaptkit.backends.mistral.hosted import HostedAdapter
+from adaptkit.backends.mistral.forge.adapter import ForgeAdapter
+from adaptkit.backends.mistral.hosted.adapter import HostedAdapter
 
 __all__ = ["ClusterAdapter", "ForgeAdapter", "HostedAdapter", "MistralAdapter", "MistralConfig"]

@@ -25,7 +25,7 @@ from adaptkit import (
     ServiceError,
     Status,
 )
-from adaptkit.backends.mistral import jobs
+from adaptkit.backends.mistral.hosted import jobs
 from adaptkit.steps import SystemClock
 from adaptkit.testing import FakeClock, FakeMistralJobs, HastyClock
 from tests.hosted.test_crashes import JOURNAL, forked

@@ -40,8 +40,8 @@ from adaptkit.adapter import (
     SupportsTrainedTokens,
 )
 from adaptkit.backends.mistral import MistralConfig, jobs, rows
-from adaptkit.backends.mistral.hosted import HostedAdapter
-from adaptkit.backends.mistral.retired import is_public
+from adaptkit.backends.mistral.hosted.adapter import HostedAdapter
+from adaptkit.backends.mistral.hosted.retired import is_public
 from adaptkit.testing import FakeClock, FakeMistralJobs, HastyClock
 from adaptkit.testing.contract import AdapterContract
 from adaptkit.testing.watch import watched

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from adaptkit.backends.mistral.cluster.sizes import Size
 from adaptkit.backends.mistral.config import MistralConfig
-from adaptkit.backends.mistral.sizes import Size
 from adaptkit.errors import UnsupportedError
 from adaptkit.estimate import duration
 from adaptkit.machine import Machine

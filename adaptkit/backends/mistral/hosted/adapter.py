@@ -17,13 +17,13 @@ import httpx2
 import msgspec
 
 from adaptkit.adapter import Abilities, ChatOptions, DataFile, Guarantee, Plan
-from adaptkit.backends.mistral import jobs
 from adaptkit.backends.mistral.adapter import MistralAdapter
 from adaptkit.backends.mistral.config import MistralConfig
-from adaptkit.backends.mistral.files import Files, rows
-from adaptkit.backends.mistral.owned import OwnedModels, day_of, job_of, model_of
-from adaptkit.backends.mistral.retired import API, is_public, retired
-from adaptkit.backends.mistral.rows import file_problems, rules
+from adaptkit.backends.mistral.hosted import jobs
+from adaptkit.backends.mistral.hosted.files import Files, rows
+from adaptkit.backends.mistral.hosted.owned import OwnedModels, day_of, job_of, model_of
+from adaptkit.backends.mistral.hosted.retired import API, is_public, retired
+from adaptkit.backends.mistral.hosted.rows import file_problems, rules
 from adaptkit.backends.rest import Rest, account_of, segment
 from adaptkit.backends.services.ask import Ask
 from adaptkit.backends.services.vendors import VENDORS

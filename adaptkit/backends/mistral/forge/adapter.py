@@ -15,12 +15,12 @@ from adaptkit.adapter import ChatOptions, Context, DataFile, Guarantee, Plan
 from adaptkit.backends.chat_endpoint import Endpoint
 from adaptkit.backends.local_model import BATCH
 from adaptkit.backends.local_models import LocalModels
-from adaptkit.backends.mistral import bundle
 from adaptkit.backends.mistral.adapter import MistralAdapter
-from adaptkit.backends.mistral.address import Address
 from adaptkit.backends.mistral.config import MistralConfig
-from adaptkit.backends.mistral.handoff import End, Handoff
-from adaptkit.backends.mistral.packing import base_of, notes, pack, recipe, vocabulary_entry
+from adaptkit.backends.mistral.forge import bundle
+from adaptkit.backends.mistral.forge.address import Address
+from adaptkit.backends.mistral.forge.handoff import End, Handoff
+from adaptkit.backends.mistral.forge.packing import base_of, notes, pack, recipe, vocabulary_entry
 from adaptkit.backends.mistral.stages import contents_of
 from adaptkit.backends.model_folder import open_folder
 from adaptkit.data import Dataset

@@ -19,14 +19,14 @@ from adaptkit.backends.local_jobs.data import copy_of, keep
 from adaptkit.backends.local_model import BATCH
 from adaptkit.backends.local_models import LocalModels, model_of
 from adaptkit.backends.mistral.adapter import MistralAdapter
-from adaptkit.backends.mistral.checks import record_rules
+from adaptkit.backends.mistral.cluster.figures import Figures, figures, refuse_if_short
+from adaptkit.backends.mistral.cluster.pace import measured
+from adaptkit.backends.mistral.cluster.settings import on_machine, resolve
+from adaptkit.backends.mistral.cluster.sizes import Size, size_of
+from adaptkit.backends.mistral.cluster.words import new_tokens
 from adaptkit.backends.mistral.config import MistralConfig
-from adaptkit.backends.mistral.figures import Figures, figures, refuse_if_short
-from adaptkit.backends.mistral.pace import measured
-from adaptkit.backends.mistral.settings import on_machine, resolve
-from adaptkit.backends.mistral.sizes import Size, size_of
 from adaptkit.backends.mistral.stages import CheckedFile, checked_files, contents_of
-from adaptkit.backends.mistral.words import new_tokens
+from adaptkit.backends.mistral_checks import record_rules
 from adaptkit.data import Dataset
 from adaptkit.errors import MissingDependencyError, NotFoundError
 from adaptkit.machine import this_machine
@@ -124,7 +124,7 @@ class ClusterAdapter(MistralAdapter):
         spec = Spec(
             id=tag,
             backend=self.backend,
-            program="adaptkit.backends.mistral.running",
+            program="adaptkit.backends.mistral.cluster.running",
             queue=config.device if config.run.engine == "local" else "",
             config=config.model_dump(mode="json"),
             files={purpose: str(copy_of(self._home, name)) for purpose, name in uploads.items()},

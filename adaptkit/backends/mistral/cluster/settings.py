@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from adaptkit.backends.base_model import Base
+from adaptkit.backends.mistral.cluster.sizes import Size
 from adaptkit.backends.mistral.config import MistralConfig, Stage
-from adaptkit.backends.mistral.sizes import Size
 from adaptkit.backends.training.defaults import LONGEST, SMALL, Defaults, defaults_for, precision_for
 from adaptkit.errors import UnsupportedError
 from adaptkit.machine import Machine

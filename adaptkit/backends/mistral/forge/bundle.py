@@ -28,7 +28,7 @@ from typing import IO, Any, cast
 from adaptkit import __version__
 from adaptkit.adapter import DataFile, Plan
 from adaptkit.backends.mistral.config import MistralConfig
-from adaptkit.backends.mistral.packing import VOCABULARY
+from adaptkit.backends.mistral.forge.packing import VOCABULARY
 from adaptkit.backends.mistral.stages import tokens_file
 from adaptkit.durable import sync
 from adaptkit.errors import ConfigError, DataError

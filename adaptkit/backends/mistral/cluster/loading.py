@@ -8,8 +8,8 @@ from typing import Any
 
 from adaptkit.backends.base_model import Base
 from adaptkit.backends.causal_model import freeze_beside_text, load_causal
+from adaptkit.backends.mistral.cluster.words import Words
 from adaptkit.backends.mistral.config import MistralConfig
-from adaptkit.backends.mistral.words import Words
 from adaptkit.backends.training.adapters import adapter_settings
 from adaptkit.backends.training.loop import Settings
 from adaptkit.backends.training.parallel import Group, Spread

@@ -18,14 +18,14 @@ from adaptkit.backends.base_model import Base, fetch, find_base
 from adaptkit.backends.causal_model import refuse_quantized
 from adaptkit.backends.chat_tokenizer import open_tokenizer
 from adaptkit.backends.local_jobs import Job, Work
+from adaptkit.backends.mistral.cluster.encoding import Encoder, HeldOut, Part
+from adaptkit.backends.mistral.cluster.figures import shards
+from adaptkit.backends.mistral.cluster.loading import Loader
+from adaptkit.backends.mistral.cluster.settings import on_machine, resolve
+from adaptkit.backends.mistral.cluster.sizes import size_of
+from adaptkit.backends.mistral.cluster.telling import StageWork
+from adaptkit.backends.mistral.cluster.words import Words, words
 from adaptkit.backends.mistral.config import MistralConfig
-from adaptkit.backends.mistral.encoding import Encoder, HeldOut, Part
-from adaptkit.backends.mistral.figures import shards
-from adaptkit.backends.mistral.loading import Loader
-from adaptkit.backends.mistral.settings import on_machine, resolve
-from adaptkit.backends.mistral.sizes import size_of
-from adaptkit.backends.mistral.telling import StageWork
-from adaptkit.backends.mistral.words import Words, words
 from adaptkit.backends.model_folder import MANIFEST, finish
 from adaptkit.backends.training.failures import explained
 from adaptkit.backends.training.loop import Result, Settings, held_out_loss, train

@@ -39,7 +39,8 @@ from adaptkit.adapter import (
     SupportsStart,
     SupportsTrainedTokens,
 )
-from adaptkit.backends.mistral import MistralConfig, jobs, rows
+from adaptkit.backends.mistral import MistralConfig
+from adaptkit.backends.mistral.hosted import jobs, rows
 from adaptkit.backends.mistral.hosted.adapter import HostedAdapter
 from adaptkit.backends.mistral.hosted.retired import is_public
 from adaptkit.testing import FakeClock, FakeMistralJobs, HastyClock

@@ -28,7 +28,9 @@ from adaptkit import (
     Status,
     UnsupportedError,
 )
-from adaptkit.backends.mistral import MistralConfig, hosted, retired
+from adaptkit.backends.mistral import MistralConfig
+from adaptkit.backends.mistral.hosted import adapter as hosted
+from adaptkit.backends.mistral.hosted import retired
 from adaptkit.cli import main
 from adaptkit.errors import MissingDependencyError
 from adaptkit.testing import FakeClock, FakeMistralJobs

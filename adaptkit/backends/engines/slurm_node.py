@@ -26,7 +26,7 @@ from adaptkit.durable import replace_file
 __all__ = ["NodeTask"]
 
 #: Seconds that processes of before may take to be gone.
-GONE = 30.0
+GONE = 10.0
 #: Seconds that the nodes of a job may start apart.
 MEETING = 600.0
 

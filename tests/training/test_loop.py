@@ -161,5 +161,5 @@ def test_flops_are_those_of_the_formula(name: str) -> None:
     if name == "ministral3-with-eyes":  # "all-linear" is not for models with a vision tower
         return
     lora = Flops.of(make_model(Scene("", model=name, lora=True)))
-    learned = 2 * 4 * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 64))
+    learned = 2 * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 64))
     assert lora.dense == 4 * multiplied + 6 * learned

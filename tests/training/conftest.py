@@ -10,11 +10,12 @@ from tests.training.scenes import Scene, alone, play, play_together, renamed
 
 #: Each is played by one process, by two with DDP and by two with FSDP2. The last step of an epoch has 2 rows, and
 #: with 13 examples 1, so that a process has none.
+LORA = Scene("lora", lora=True)
 SAME = [
-    Scene("mistral", examples=13),
+    Scene("mistral", examples=13, score=True),
     Scene("llama", model="llama", kind="cpt", score=True),
     Scene("ministral3", model="ministral3-with-eyes", kind="cpt", checkpointing=True),
-    Scene("lora", lora=True, score=True),
+    LORA,
     Scene("dpo", kind="dpo", examples=13, score=True),
     Scene("dpo-lora", model="llama", kind="dpo", lora=True),
 ]
@@ -23,7 +24,7 @@ WAYS = ("ddp", "fsdp")
 WHOLE = Scene("whole", parallel="fsdp", checkpoint_every=3)
 CUT = renamed(WHOLE, "cut")
 #: Begun by one process and gone on with by two, and the other way.
-GROWS, SHRINKS = Scene("grows", parallel="fsdp"), Scene("shrinks", parallel="fsdp")
+GROWS, SHRINKS = (Scene(name, parallel="fsdp", lora=True) for name in ("grows", "shrinks"))
 RANDOM = Scene("random", lora=True, dropout=0.1)
 HALVED = [Scene(f"halved-{lora}", model="llama", precision="bf16", lora=lora) for lora in (False, True)]
 

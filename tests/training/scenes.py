@@ -104,8 +104,9 @@ def make_model(scene: Scene) -> Any:
         return model
     import peft
 
+    # of rank 1, so that of some weights there is none in a process
     return peft.get_peft_model(
-        model, peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", lora_dropout=scene.dropout)
+        model, peft.LoraConfig(task_type="CAUSAL_LM", r=1, target_modules="all-linear", lora_dropout=scene.dropout)
     )
 
 
@@ -133,7 +134,7 @@ def make_rows(scene: Scene, folder: Path, group: Group) -> Rows:
         return Pairs(corpus("pairs", segments(make_pairs(scene.examples))), **how)
     if scene.kind == "cpt":
         general = corpus("general", make_examples(6, seed=9))
-        return Documents(corpus("text", make_examples(scene.examples)), 24, replay=general, share=0.25, **how)
+        return Documents(corpus("text", make_examples(scene.examples)), 16, replay=general, share=0.25, **how)
     return Examples(corpus("chats", make_examples(scene.examples)), **how)
 
 

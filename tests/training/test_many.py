@@ -11,22 +11,29 @@ import torch
 
 from adaptkit.backends.training import shards
 from adaptkit.backends.training.checkpoints import MARKER
-from tests.training.conftest import CUT, GROWS, HALVED, SAME, SHRINKS, WAYS, WHOLE, together
+from tests.training.conftest import CUT, GROWS, HALVED, LORA, SAME, SHRINKS, WAYS, WHOLE, together
 from tests.training.scenes import Scene, alone, curve, events, play, play_together, renamed, weights
 
 #: A group of processes takes seconds on a machine of its own, and minutes on one that is shared by many.
 pytestmark = pytest.mark.timeout(900)
-#: Of fp32 sums in another order, over 6 steps with losses of 3 to 5 and weights below 1. AdamW divides by the size of
-#: the gradient, so that rounding shows as a part of the learning rate, which is 0.01.
-LOSS, WEIGHT, LOGIT = 5e-6, 5e-6, 1e-4
+#: Of fp32 sums in another order, over 6 steps with losses of 5 and below and weights below 1.
+LOSS, WEIGHT, LOGIT = 2e-5, 2e-6, 1e-4
+#: AdamW divides a gradient by its size, so where one is next to nothing, rounding shows as a part of the learning rate.
+FEW, RATE = 0.002, 0.01
 
 
-def apart(folder: Path, one: Scene, other: Scene) -> float:
-    """The largest difference of any weight."""
+def apart(folder: Path, one: Scene, other: Scene) -> torch.Tensor:
+    """The differences of all weights."""
     mine, others = weights(folder, one), weights(folder, other)
     assert mine.keys() == others.keys()
     assert torch.allclose(mine.pop("answer"), others["answer"], atol=LOGIT)  # what is trained in parts is whole again
-    return max(float((mine[name] - others[name]).abs().max()) for name in mine)
+    return torch.cat([(mine[name] - others[name]).abs().flatten() for name in mine])
+
+
+def alike(folder: Path, one: Scene, other: Scene) -> bool:
+    """Whether all weights are the same up to rounding."""
+    found = apart(folder, one, other)
+    return bool(found.quantile(1 - FEW) < WEIGHT and found.max() < RATE / 20)
 
 
 @pytest.mark.slow
@@ -39,7 +46,7 @@ def test_two_processes_learn_what_one_learns(stage: Path, scene: Scene, way: str
         assert mine == pytest.approx(others, abs=LOSS)
         assert len(mine) == (6 if figure != "validation_loss" else 2 * scene.score)
     assert curve(stage, scene)[-1] < curve(stage, scene)[0]
-    assert apart(stage, scene, both) < WEIGHT
+    assert alike(stage, scene, both)
 
 
 @pytest.mark.slow
@@ -54,7 +61,7 @@ def test_two_processes_learn_alike_in_bf16(stage: Path, scene: Scene, way: str) 
 def test_a_killed_group_goes_on_bit_by_bit(stage: Path) -> None:
     assert events(stage, CUT)[0] == {"kind": "checkpoint", "message": "going on after step 3", "step": 3}
     assert curve(stage, CUT) == curve(stage, WHOLE)[3:]
-    assert apart(stage, CUT, WHOLE) == 0
+    assert not apart(stage, CUT, WHOLE).any()
 
 
 @pytest.mark.slow
@@ -63,13 +70,13 @@ def test_one_goes_on_where_two_were(stage: Path) -> None:
     assert [path.name for path in (stage / "shrinks.checkpoints").iterdir()] == ["checkpoint-4"]
     play(SHRINKS, stage, alone())
     assert events(stage, SHRINKS)[0]["step"] == 4
-    assert apart(stage, SHRINKS, WHOLE) < WEIGHT
+    assert alike(stage, SHRINKS, LORA)
 
 
 @pytest.mark.slow
 def test_two_go_on_where_one_was(stage: Path) -> None:
     assert events(stage, GROWS)[0]["step"] == 4
-    assert apart(stage, GROWS, WHOLE) < WEIGHT
+    assert alike(stage, GROWS, LORA)
 
 
 @pytest.mark.slow
@@ -88,7 +95,7 @@ def test_three_killed_processes_go_on_bit_by_bit_with_dropout(tmp_path: Path) ->
     play_together([whole, renamed(cut, cut.name, kill_after=4)], tmp_path, 3, dies=True)
     play_together([cut], tmp_path, 3)
     assert curve(tmp_path, cut) == curve(tmp_path, whole)[3:]
-    assert apart(tmp_path, cut, whole) == 0
+    assert not apart(tmp_path, cut, whole).any()
 
 
 def test_torn_checkpoints_are_passed_over(tmp_path: Path) -> None:
@@ -106,7 +113,14 @@ def test_torn_checkpoints_are_passed_over(tmp_path: Path) -> None:
     assert shards.newest(folder) == folder / "checkpoint-6"
     play(scene, tmp_path, alone())
     assert events(tmp_path, scene)[0]["step"] == 6
-    assert apart(tmp_path, scene, whole) == 0
+    assert not apart(tmp_path, scene, whole).any()
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    scene = Scene("other", lora=True)
+    play(renamed(scene, scene.name, stop_after=2), tmp_path, alone())
+    play(renamed(scene, scene.name, lora=False), tmp_path, alone())
+    assert (tmp_path / "other.0.error").read_text().startswith("ArtifactError: ")
 
 
 def test_a_checkpoint_has_no_pickle_and_nothing_that_is_not_learned(tmp_path: Path) -> None:

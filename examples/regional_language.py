@@ -20,7 +20,9 @@ RUN: dict[str, object] = {"engine": "local"}
 # RUN = {"engine": "slurm", "gpus_per_node": 8, "tokens_per_second": 40_000, "usd_per_gpu_hour": 2.5}
 
 LARGE = "mistralai/Ministral-3-8B-Base-2512"
-CLUSTER = {"engine": "slurm", "gpus_per_node": 8, "tokens_per_second": 40_000, "usd_per_gpu_hour": 2.5}
+#: struct-lm (October 2026): this base, LoRA of rank 64, one H100: 20.6 million tokens in 5.40 hours, at $3.95 an hour.
+PUBLISHED = {"engine": "slurm", "gpus_per_node": 1, "tokens_per_second": 1060, "usd_per_gpu_hour": 3.95}
+TOKENS, HOURS, DOLLARS = 20_600_000, 5.40, 21.0
 
 
 def target(model: str, run: dict[str, object]) -> dict[str, object]:
@@ -29,10 +31,10 @@ def target(model: str, run: dict[str, object]) -> dict[str, object]:
     return {
         "backend": "mistral",
         "model": model,
-        "adapt": {"vocabulary": {"add": 240}},
+        "adapt": {"vocabulary": {"add": 400}},
         "stages": [
-            {"method": "cpt", "data": str(text.train), "validation": str(text.held_out), "epochs": 4},
-            {"method": "sft", "epochs": 4},
+            {"method": "cpt", "data": str(text.train), "validation": str(text.held_out)},
+            {"method": "sft", "epochs": 12},
         ],
         "run": run,
     }
@@ -43,10 +45,17 @@ def main(home: Path) -> None:
     targets = {
         "base": {"backend": "prompt", "model": MODEL, "examples": 0},
         "ours": target(MODEL, RUN),
-        "large": target(LARGE, CLUSTER),
+        "large": {**target(LARGE, PUBLISHED), "weights": "lora", "rank": 64},
+        "all of it": target(LARGE, {**PUBLISHED, "gpus_per_node": 2}),
     }
     with Client(targets=targets, home=home) as client:
-        print(f"the same on {LARGE}:\n{client.plan('large', questions).request['figures']}\n")
+        plan = client.plan("large", questions).request["figures"]
+        print(f"the same on {LARGE}, with LoRA:\n{plan}")
+        times = TOKENS / plan.tokens
+        print(f"{TOKENS:,} tokens like these: {plan.seconds * times / 3600:.2f} hours, ${plan.usd * times:.2f}")
+        print(f"a published run of as many took {HOURS:.2f} hours and ${DOLLARS:.0f}")
+        memory = client.plan("all of it", questions).request["figures"].memory
+        print(f"all weights: {memory / 1e9:.0f} GB on each of two GPUs, as published: two of 80 GB\n")
 
         job = client.submit("ours", questions)
         for event in job.events():

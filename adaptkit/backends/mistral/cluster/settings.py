@@ -46,12 +46,13 @@ def _stage(stage: Stage, config: MistralConfig, defaults: Defaults, reads: int |
     if longest is not None and reads is not None and longest > reads:
         raise UnsupportedError(f"max_length = {longest}, but the model reads at most {reads} tokens")
     rate = defaults.rate(stage.method, full=config.weights == "full")
+    usual = (defaults.text_epochs, defaults.text_length) if stage.method == "cpt" else (defaults.epochs, LONGEST)
     return stage.model_copy(
         update={
-            "epochs": stage.epochs or config.epochs or (1 if stage.method == "cpt" else defaults.epochs),
+            "epochs": stage.epochs or config.epochs or usual[0],
             "batch_size": stage.batch_size or config.batch_size,
             "learning_rate": stage.learning_rate or config.learning_rate or rate,
-            "max_length": longest or min(reads or LONGEST, LONGEST),
+            "max_length": longest or min(reads or LONGEST, usual[1]),
             "beta": stage.beta or (config.beta if stage.method == "dpo" else None),
         }
     )

@@ -65,6 +65,6 @@ def _has(kind: Kind, power: type) -> str:
 
 def _methods(kind: Kind) -> str:
     field = kind.config_type.model_fields.get("method")
-    if field is None or get_origin(field.annotation) is not Literal:
-        return "—"
-    return ", ".join(str(value).upper() for value in get_args(field.annotation))
+    asked = field.annotation if field is not None else None
+    words = asked if get_origin(asked) is Literal else next(iter(get_args(asked)), None)  # or none where it is a choice
+    return ", ".join(str(value).upper() for value in get_args(words)) or "—"

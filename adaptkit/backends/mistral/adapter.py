@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from adaptkit.adapter import Adapter, Context
+from adaptkit.adapter import Adapter, Context, Guarantee
 from adaptkit.backends.mistral.config import MistralConfig
 
 __all__ = ["MistralAdapter"]
@@ -19,6 +19,7 @@ class MistralAdapter(Adapter[MistralConfig]):
 
     backend: ClassVar[str] = "mistral"
     config_type = MistralConfig
+    guarantee: ClassVar[Guarantee] = "exactly_once"
     where: ClassVar[str]
 
     def __new__(cls, config: MistralConfig, context: Context) -> Any:

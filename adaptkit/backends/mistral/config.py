@@ -225,3 +225,8 @@ class MistralConfig(BackendConfig):
         if self.validation is not None:
             last = last.model_copy(update={"validation": self.validation})
         return (*before, last)
+
+    @property
+    def profile(self) -> str | None:
+        """Name under which the table of prices has it: your own machines are free unless you say what they cost."""
+        return "own machines" if self.where == "cluster" and self.run.usd_per_gpu_hour is None else None

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from adaptkit.adapter import ChatOptions, Context, DataFile, Guarantee, Plan
+from adaptkit.adapter import ChatOptions, Context, DataFile, Plan
 from adaptkit.backends.base_model import HUB, Base, find_base, hub_id, local_folder
 from adaptkit.backends.causal_model import refuse_quantized
 from adaptkit.backends.engines import Engine, engine_for
@@ -44,7 +44,6 @@ class ClusterAdapter(MistralAdapter):
     """
 
     where: ClassVar[str] = "cluster"
-    guarantee: ClassVar[Guarantee] = "exactly_once"
 
     def __init__(self, config: MistralConfig, context: Context) -> None:
         super().__init__(config, context)

@@ -30,11 +30,13 @@ def resolve(config: MistralConfig, base: Base | None, size: Size | None) -> Mist
     defaults = defaults_for(size.parameters if size is not None else None)
     reads = base.size("max_position_embeddings", LONGEST) if base is not None else None
     lora = config.weights == "lora"
+    stages = tuple(_stage(stage, config, defaults, reads) for stage in config.resolved_stages)
     return config.model_copy(
         update={
             "model": base.name if base is not None else config.model,
             "method": None,
-            "stages": tuple(_stage(stage, config, defaults, reads) for stage in config.resolved_stages),
+            "stages": stages,
+            "epochs": next(stage.epochs for stage in stages if stage.data is None),
             "rank": config.rank or (defaults.rank if lora else None),
             "alpha": config.alpha or (defaults.alpha if lora else None),
         }

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from adaptkit.adapter import ChatOptions, Context, DataFile, Guarantee, Plan
+from adaptkit.adapter import ChatOptions, Context, DataFile, Plan
 from adaptkit.backends.chat_endpoint import Endpoint
 from adaptkit.backends.local_model import BATCH
 from adaptkit.backends.local_models import LocalModels
@@ -40,7 +40,6 @@ class ForgeAdapter(MistralAdapter):
     """
 
     where: ClassVar[str] = "forge"
-    guarantee: ClassVar[Guarantee] = "exactly_once"
 
     def __init__(self, config: MistralConfig, context: Context) -> None:
         super().__init__(config, context)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import httpx2
 import msgspec
 
-from adaptkit.adapter import Abilities, ChatOptions, DataFile, Guarantee, Plan
+from adaptkit.adapter import Abilities, ChatOptions, DataFile, Plan
 from adaptkit.backends.mistral.adapter import MistralAdapter
 from adaptkit.backends.mistral.config import MistralConfig
 from adaptkit.backends.mistral.hosted import jobs
@@ -55,7 +55,6 @@ class HostedAdapter(MistralAdapter):
     """
 
     where: ClassVar[str] = "hosted"
-    guarantee: ClassVar[Guarantee] = "exactly_once"
     settle_seconds: ClassVar[float] = 120.0
 
     # before a job -----------------------------------------------------------------------------------------------------

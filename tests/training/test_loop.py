@@ -127,6 +127,7 @@ def test_what_is_no_number_is_seen_before_it_is_saved(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(report.time, "monotonic", lambda: 0.0)
     monkeypatch.setattr(report, "QUICKEST", 0.5)
+    monkeypatch.setattr(report, "SLOWEST", 5.0)
     made = report.Report(make_model(Scene("")), Rows(), 3, alone(), Told(Scene(""), Path("/dev/null"), alone()))
     for step, loss in enumerate((1.0, math.nan), 1):
         made.learned(step, 5, {"loss": torch.tensor(loss)}, torch.tensor(1.0), 0.1)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
@@ -14,12 +15,9 @@ import pytest
 
 from adaptkit import Client, Dataset, Status
 from tests.engines.cluster import PROGRAMS, slurm
-from tests.engines.test_ray import cluster as ray_cluster
-from tests.engines.test_ray import folder
+from tests.engines.ray_cluster import ray_cluster, ray_folder
 from tests.mistral.test_cluster import OnTheCluster
 from tests.mistral.test_training import TALK
-
-__all__ = ["folder", "ray_cluster"]
 
 TINY = {"backend": "mistral", "model": "builtin:tiny", "method": "sft", "epochs": 1}
 
@@ -45,6 +43,23 @@ class TestSlurm(OnTheCluster):
         cls._open.close()
 
 
+@pytest.mark.slow
+class TestRay(OnTheCluster):
+    timeout: ClassVar = 240.0
+    _open: ClassVar[ExitStack]
+
+    @classmethod
+    def start(cls) -> None:
+        pytest.importorskip("ray")
+        cls._open = ExitStack()
+        address = cls._open.enter_context(ray_cluster(cls._open.enter_context(ray_folder())))
+        cls.run = {"engine": "ray", "address": address}
+
+    @classmethod
+    def stop(cls) -> None:
+        cls._open.close()
+
+
 ELSEWHERE = """
 import sys
 from adaptkit import Client
@@ -54,12 +69,18 @@ with Client(home=sys.argv[1]) as client:
 """
 
 
+@pytest.fixture(scope="module")
+def ray() -> Iterator[str]:
+    """The address of a cluster."""
+    pytest.importorskip("ray")
+    with ray_folder() as folder, ray_cluster(folder) as address:
+        yield address
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stored", [False, True], ids=["shared folder", "object storage"])
-def test_two_workers_of_ray_train_and_any_process_finds_the_model(
-    ray_cluster: str, tmp_path: Path, stored: bool
-) -> None:
-    run = {"engine": "ray", "address": ray_cluster, "processes_per_node": 2}
+def test_two_workers_of_ray_train_and_any_process_finds_the_model(ray: str, tmp_path: Path, stored: bool) -> None:
+    run = {"engine": "ray", "address": ray, "processes_per_node": 2}
     if stored:
         run["folder"] = f"file://{tmp_path}/bucket"
     home = tmp_path / "home"

@@ -31,6 +31,8 @@ PAIRS = [
     }
     for n in range(12)
 ]
+#: Two processes, each of which holds a part of the model.
+PARTS = {"processes_per_node": 2, "parallel": "fsdp"}
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -127,7 +129,7 @@ def _killed_at(job: Job, home: Path, step: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", [{}, {"processes_per_node": 2, "parallel": "fsdp"}], ids=["alone", "in parts"])
+@pytest.mark.parametrize("run", [{}, PARTS], ids=["alone", "in parts"])
 def test_a_training_that_is_killed_ends_with_the_same_bytes(
     tmp_path: Path, home: Path, stages: list[dict[str, Any]], run: dict[str, Any]
 ) -> None:
@@ -154,13 +156,18 @@ def test_how_many_processes_share_the_work_does_not_change_what_is_learned(home:
         assert apart(alone, job) < 2e-5, name
 
 
-@pytest.mark.parametrize("kind", ["full", "lora"])
-def test_new_tokens_are_learned_saved_and_answered_with(home: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "run"),
+    [("full", {}), ("lora", {}), pytest.param("lora", PARTS, marks=pytest.mark.slow)],
+    ids=["full", "lora", "lora in parts"],
+)
+def test_new_tokens_are_learned_saved_and_answered_with(home: Path, kind: str, run: dict[str, Any]) -> None:
     text = builtin.text("lingua")
     job = trained(
         home,
         [json.loads(line) for line in builtin.task("lingua").train.read_text(encoding="utf-8").splitlines()[:40]],
         weights=kind,
+        run=run,
         adapt={"vocabulary": {"add": 60}},
         stages=[
             {"method": "cpt", "data": str(text.train), "validation": str(text.held_out), "max_length": 64, "epochs": 1},

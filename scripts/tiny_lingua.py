@@ -79,4 +79,4 @@ def _row(quality: str, creature: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(f"{floor(12, 240):.3f} bits a character")  # noqa: T201
+    print(f"{floor(12, 240):.3f} bits a character")

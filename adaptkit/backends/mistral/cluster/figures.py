@@ -77,6 +77,8 @@ def memory(config: MistralConfig, size: Size, length: int) -> int:
     width = 2 if halved else 4
     trained = _trained(config, size)
     kept = trained * TRAINED + (size.beside if full else size.parameters) * width
+    if any(stage.method == "dpo" for stage in config.resolved_stages):  # the model that it is held to, beside it
+        kept += size.parameters * (4 if full else width)
     # FSDP gathers one layer and the embeddings at a time; a copy of the model computes with a bf16 copy of its weights
     whole = (size.layer + size.embeddings) * width if parts > 1 else size.text * 2 if full and halved else 0
     tokens = (config.micro_batch_size or 1) * length

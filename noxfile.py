@@ -77,7 +77,17 @@ def _pytest(session: nox.Session, *arguments: str) -> None:
         else:
             shutil.copy(source, place / name)
     session.chdir(place)
-    session.run("pytest", *arguments, *session.posargs, env={"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"})
+    # two at a time, each file by one of them: servers and clusters that a file starts are started once
+    session.run(
+        "pytest",
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        *arguments,
+        *session.posargs,
+        env={"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"},
+    )
 
 
 @nox.session(python=AVAILABLE[:1])

@@ -38,6 +38,8 @@ BESIDE = (
     "noxfile.py",
     ".ci",
 )
+#: Each file by one of two processes: servers and clusters that a file starts are started once.
+TWO_AT_A_TIME = ("-n", "2", "--dist", "loadfile")
 #: What needs no trainer.
 WITHOUT_TORCH = (
     "tests/core",
@@ -77,17 +79,8 @@ def _pytest(session: nox.Session, *arguments: str) -> None:
         else:
             shutil.copy(source, place / name)
     session.chdir(place)
-    # two at a time, each file by one of them: servers and clusters that a file starts are started once
-    session.run(
-        "pytest",
-        "-n",
-        "2",
-        "--dist",
-        "loadfile",
-        *arguments,
-        *session.posargs,
-        env={"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"},
-    )
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
+    session.run("pytest", *TWO_AT_A_TIME, *arguments, *session.posargs, env=environment)
 
 
 @nox.session(python=AVAILABLE[:1])

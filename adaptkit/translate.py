@@ -125,7 +125,8 @@ def _fields(config: BackendConfig, kind: type[BackendConfig]) -> Iterator[Field]
         else:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"; the nearest is {near[0]}" if near else ""
-            yield Field(name, value, "impossible", None, f"there is no such field{hint}")
+            said = kind.instead.get(name)
+            yield Field(name, value, "impossible", None, said or f"there is no such field{hint}")
 
 
 def _other_name(name: str, known: Mapping[str, FieldInfo]) -> str | None:

@@ -7,6 +7,7 @@ word.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -94,7 +95,7 @@ class MistralRule:
             if isinstance(turn.content, tuple) and not all(isinstance(part, TextPart) for part in turn.content):
                 yield Finding("mistral-part", f"{path}.content", "only text is learned.", "Remove the other parts.")
             if turn.role == "assistant":
-                yield from self._assistant(path, turn, last=at == len(turns) - 1)
+                yield from self._assistant(path, turn, _run(turns, at), last=at == len(turns) - 1)
             results = results + 1 if turn.role == "tool" and at > last else 0
             if turn.role == "tool":
                 yield from self._tool(path, turn, results)
@@ -109,8 +110,9 @@ class MistralRule:
                 "warning",
             )
 
-    def _assistant(self, path: str, turn: Message, *, last: bool) -> Iterator[Finding]:
-        if turn.content and turn.tool_calls and self._version < 7:
+    def _assistant(self, path: str, turn: Message, run: Sequence[Message], *, last: bool) -> Iterator[Finding]:
+        """What is wrong with a turn; ``run`` are those around it without another role between, which may become one."""
+        if turn.tool_calls and self._version < 7 and any(each.text for each in run):
             yield Finding(
                 "mistral-text-and-calls",
                 path,
@@ -124,7 +126,7 @@ class MistralRule:
                 yield Finding("mistral-tools", f"{path}.tool_calls[{at}]", "tokenizer v1 has no calls.", "Remove it.")
             if not _NAME.fullmatch(call.name):
                 yield _name(f"{path}.tool_calls[{at}].function.name")
-            if not (last and call.id is None and self._version < 13):
+            if not (last and call.id in (None, "null") and self._version < 13):
                 yield from self._id(f"{path}.tool_calls[{at}].id", call.id)
 
     def _tool(self, path: str, turn: Message, results: int) -> Iterator[Finding]:
@@ -149,6 +151,16 @@ class MistralRule:
         yield Finding(
             "mistral-call-id", path, f"tokenizer v{self._version} asks for {asks} here.", "Rename call and result."
         )
+
+
+def _run(turns: Sequence[Placed], at: int) -> list[Message]:
+    """The assistant's turns around one, with no other role between."""
+    before = list(itertools.takewhile(_is_assistant, reversed(turns[:at])))
+    return [turn for _, turn in [*reversed(before), *itertools.takewhile(_is_assistant, turns[at:])]]
+
+
+def _is_assistant(placed: Placed) -> bool:
+    return placed[1].role == "assistant"
 
 
 def _name(path: str) -> Finding:

@@ -161,8 +161,10 @@ def test_what_has_no_problem_is_encoded_and_what_has_one_is_refused(
     findings = list(rule(folder)(record))
     own = [finding for finding in findings if finding.severity == "error"]
     common = [finding for finding in common_findings(record) if finding.severity == "error"]
-    if own and not common:
+    # the assistant's turns in a row become one or not, as their weights are: those are refused either way
+    sure = [finding for finding in own if finding.rule not in ("mistral-empty", "mistral-text-and-calls")]
+    if sure and not common:
         with pytest.raises(DataError):
             opened(folder).conversation(record.messages, record.tools)
-    elif not common:
+    elif not own and not common:
         opened(folder).conversation(record.messages, record.tools)

@@ -85,7 +85,7 @@ def test_what_is_told(tmp_path: Path) -> None:
     assert [event["epoch"] for event in steps][2::3] == [1, 2]
     assert steps[-1]["eta"] == 0
     assert all(math.isfinite(value) for event in steps for value in event.values() if isinstance(value, float))
-    assert [event["step"] for event in told if "validation_loss" in event and event["kind"] == "metrics"] == [3, 6]
+    assert [event["step"] for event in told if "validation_loss" in event and event["kind"] == "metrics"] == [0, 3, 6]
     assert [event["step"] for event in told if event["kind"] == "checkpoint"] == [2, 4]
     assert told[-1]["steps"] == 6
     assert told[-1]["first_loss"] == steps[0]["loss"] > told[-1]["last_loss"] == steps[-1]["loss"]

@@ -44,7 +44,7 @@ def test_two_processes_learn_what_one_learns(stage: Path, scene: Scene, way: str
     for figure in ("loss", "grad_norm", "validation_loss"):
         mine, others = curve(stage, scene, figure), curve(stage, both, figure)
         assert mine == pytest.approx(others, abs=LOSS)
-        assert len(mine) == (6 if figure != "validation_loss" else 2 * scene.score)
+        assert len(mine) == (6 if figure != "validation_loss" else 3 * scene.score)
     assert curve(stage, scene)[-1] < curve(stage, scene)[0]
     assert alike(stage, scene, both)
 

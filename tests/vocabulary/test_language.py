@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adaptkit.backends.lora.export import export
 
 from adaptkit.adapter import ChatOptions
 from adaptkit.backends.base_model import find_base
 from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
+from adaptkit.backends.export import export
 from adaptkit.backends.local_model import LocalModel
 from adaptkit.backends.model_folder import base_hash, canonical_adapter, copy_tokenizer, finish, open_folder
 from adaptkit.backends.training.batches import plan_batches

@@ -1,5 +1,6 @@
 """A language that the base has never seen: new tokens, its raw text, then questions and answers in it.
 
+    pip install 'adaptkit[train,eval]'
     python regional_language.py
 
 Runs on the model and the invented language that come with adaptkit: no key, no network, under two minutes on two cores.

@@ -1,5 +1,6 @@
 """Everything in your own house: data, training of all weights, comparison, answers, export, without a network.
 
+    pip install 'adaptkit[train,eval]'
     python sovereign.py
 
 On Linux it runs itself again inside a network namespace that has no route, so that a packet could not leave if

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from adaptkit.backends.base_model import fetch, hub_id, local_folder
 from adaptkit.backends.chat_tokenizer import Tokenizer, open_tokenizer
-from adaptkit.backends.local_model import load_weights
+from adaptkit.backends.local_model import load_weights, quiet
 from adaptkit.backends.model_folder import base_of, copy_tokenizer, open_folder, tokenizer_of
 from adaptkit.errors import ArtifactError, BackendError, UnsupportedError
 from adaptkit.types import Message
@@ -70,7 +70,8 @@ def _merged(model: str, offline: bool, stand_in: str | None, draft: Path) -> Non
     loaded = load_weights(found, base)
     if base is not None:
         loaded = loaded.merge_and_unload()
-    loaded.to(torch.device("cpu")).save_pretrained(draft)
+    with quiet():
+        loaded.to(torch.device("cpu")).save_pretrained(draft)
     copy_tokenizer(tokenizer_of(found, base), draft)
 
 

@@ -18,7 +18,7 @@ from adaptkit.backends.vocabulary.weights import make_room
 from adaptkit.errors import ArtifactError, DataError, MissingDependencyError, UnsupportedError
 from adaptkit.types import Likelihood, Message, Reply, Usage
 
-__all__ = ["LocalModel"]
+__all__ = ["LocalModel", "load_weights", "quiet"]
 
 #: New tokens when a caller names no number.
 MAX_TOKENS = 512
@@ -256,7 +256,7 @@ def load_weights(found: ModelFolder, base: Path | None) -> Any:
     Raises:
         ArtifactError: the weights do not fit the base.
     """
-    with _quiet():
+    with quiet():
         import torch  # noqa: PLC0415
 
         gpu = torch.cuda.is_available()
@@ -273,7 +273,7 @@ def load_weights(found: ModelFolder, base: Path | None) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bar and no notes about names that change in a later version, on the caller's terminal."""
     from transformers.utils import logging  # noqa: PLC0415
 

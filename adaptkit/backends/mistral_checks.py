@@ -15,37 +15,29 @@ from typing import Any
 
 from adaptkit.backends.base_model import mistral_file
 from adaptkit.backends.chat_tokenizer import open_tokenizer
-from adaptkit.data import DataRules, Dataset
-from adaptkit.data.problems import Finding, Problem
+from adaptkit.data.problems import Finding
 from adaptkit.data.records import ChatRecord, PreferenceRecord, Record
 from adaptkit.data.rules import common_findings
 from adaptkit.errors import DataError
 from adaptkit.types import Message, TextPart
 
-__all__ = ["MistralRule", "check_mistral", "record_rules"]
+__all__ = ["MistralRule", "record_rules"]
 
 Placed = tuple[str, Message]
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _ID = re.compile(r"[a-zA-Z0-9]{9}")
 
 
-def check_mistral(dataset: Dataset, folder: Path) -> list[Problem]:
-    """Everything that is wrong with a data set for the base in a folder, and everything that is wrong with it at all.
+def record_rules(folder: Path) -> tuple[Callable[[Record], Iterable[Finding]], ...]:
+    """What the base in a folder asks of a record, for `DataRules.record_rules`.
 
     Args:
-        dataset: The examples.
         folder: Of the base; without Mistral's tokenizer file in it, the common rules alone apply.
 
     Raises:
         ArtifactError: the base's tokenizer is damaged.
-        DataError: a file cannot be read at all.
         MissingDependencyError: mistral-common is not installed.
     """
-    return list(dataset.check(rules=DataRules(record_rules=record_rules(folder))).problems)
-
-
-def record_rules(folder: Path) -> tuple[Callable[[Record], Iterable[Finding]], ...]:
-    """The same as rules for `DataRules.record_rules`; arguments and errors as there."""
     return () if mistral_file(folder) is None else (MistralRule(folder),)
 
 

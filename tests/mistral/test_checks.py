@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit import Dataset, builtin
-from adaptkit.backends.mistral_checks import MistralRule, check_mistral, record_rules
+from adaptkit.backends.mistral_checks import MistralRule, record_rules
+from adaptkit.data import DataRules, Problem
 from adaptkit.data.records import ChatRecord, PreferenceRecord, TextRecord
 from adaptkit.data.rules import common_findings
 from adaptkit.errors import DataError
@@ -22,6 +23,10 @@ from adaptkit.types import ImagePart, Message, ToolCall
 from .test_tokens import TOOLS, call, opened, result, said, user
 
 Folders = Callable[[str], Path]
+
+
+def check_mistral(dataset: Dataset, folder: Path) -> list[Problem]:
+    return list(dataset.check(rules=DataRules(record_rules=record_rules(folder))).problems)
 
 
 @cache

@@ -19,13 +19,10 @@ from adaptkit.backends.model_folder import finish
 from adaptkit.backends.training.encode import encode, encode_pairs
 from adaptkit.backends.training.failures import explained
 from adaptkit.backends.training.saving import facts_of, write
+from adaptkit.backends.training.threads import settle_threads
 from adaptkit.machine import this_machine
 
 __all__ = ["lower", "run", "save"]
-
-#: Parameters below which one thread of the CPU is enough: several would mostly wait for one another. Measured on two
-#: cores, where one thread was clearly faster at 1 million, as fast at 3 million, and slower from 5 million on.
-SMALL = 4_000_000
 
 
 def run(job: Job, work: Work) -> str:
@@ -49,14 +46,11 @@ def _train(job: Job, work: Work) -> Path:
     if asked.device.startswith("cuda"):  # the trainer takes every GPU that it sees
         os.environ["CUDA_VISIBLE_DEVICES"] = asked.device.partition(":")[2] or "0"
     import_trainer()
-    import torch  # noqa: PLC0415
-
     base = find_base(asked.model, fetch(asked.model, offline=spec.offline))
     refuse_quantized(base)
     config = resolve(asked, base, this_machine())
     refuse_if_short(config, base, this_machine(), job.home)
-    if base.parameters < SMALL and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
+    settle_threads(base)
     tokenizer = open_tokenizer(base.folder)
     folder = job.folder / "checkpoints"
     folder.mkdir(exist_ok=True, mode=0o700)

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import msgspec
 
-from adaptkit.adapter import DataFile
 from adaptkit.backends.mistral.config import MistralConfig
 from adaptkit.data import DataRules, Dataset, Problem, Report
 from adaptkit.data.problems import Finding, ProblemList
 from adaptkit.data.records import Record
 from adaptkit.errors import ConfigError, DataError
 
-__all__ = ["CheckedFile", "Method", "checked_files", "contents_of", "rules_of", "stage_files"]
+__all__ = ["CheckedFile", "Method", "checked_files", "contents_of", "rules_of"]
 
 #: What is wrong with a record.
 RecordRule = Callable[[Record], Iterable[Finding]]
@@ -60,19 +59,6 @@ class CheckedFile:
 def rules_of(method: Method) -> DataRules:
     """What rows of a stage must keep; ``None`` is for what is only held out."""
     return _RULES[method]
-
-
-def stage_files(config: MistralConfig, data: Dataset) -> tuple[DataFile, ...]:
-    """One file a purpose, as a plan has them.
-
-    Args:
-        config: Whose stages.
-        data: What was submitted: of the stage without data of its own.
-
-    Raises:
-        DataError: files cannot be read or rows do not fit; carries every problem of every file.
-    """
-    return tuple(DataFile.of(file.purpose, file.data, file.format) for file in checked_files(config, data))
 
 
 def checked_files(

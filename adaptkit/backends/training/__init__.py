@@ -3,10 +3,13 @@
 | module | idea |
 |---|---|
 | `defaults` | what is taken where nothing is set |
+| `adapters` | LoRA as PEFT is asked for it |
 | `encode` | records to token ids |
 | `batches` | which examples go together, planned from the seed alone |
 | `losses` | what is learned: tokens, or a preference |
 | `checkpoints` | whole, or they do not count |
+| `saving` | a trained model as a folder |
+| `failures`, `threads` | memory that is too small, and threads that only wait |
 
 Beyond transformers' trainer, for one process and many:
 

@@ -7,7 +7,6 @@ stage from its newest checkpoint.
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from functools import partial
@@ -32,12 +31,10 @@ from adaptkit.backends.training.loop import Result, Settings, held_out_loss, tra
 from adaptkit.backends.training.losses import Loss, PreferenceLoss, token_loss
 from adaptkit.backends.training.parallel import Group, Spread, joined
 from adaptkit.backends.training.saving import facts_of, write
+from adaptkit.backends.training.threads import settle_threads
 from adaptkit.machine import this_machine
 
 __all__ = ["run"]
-
-#: Parameters below which one thread of a CPU is enough: several would mostly wait for one another.
-SMALL = 4_000_000
 
 
 def run(job: Job, work: Work) -> str:
@@ -48,10 +45,7 @@ def run(job: Job, work: Work) -> str:
     size = size_of(asked.model, base)
     config = on_machine(resolve(asked, base, size), base, size, this_machine())
     with explained(config.device, _lower(config)), joined(config.device) as group:
-        if base.parameters < SMALL and "OMP_NUM_THREADS" not in os.environ:
-            import torch  # noqa: PLC0415 - an extra
-
-            torch.set_num_threads(1)
+        settle_threads(base)
         return str(_run(_Run(job, work, config, base, group)))
 
 

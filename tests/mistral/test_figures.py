@@ -55,6 +55,9 @@ def test_the_8b_base_fits_the_gpus_that_a_published_run_had() -> None:
     assert needed(weights="lora", rank=64) < H100
     assert needed(run={"gpus_per_node": 1}) > H100
     assert needed(run={"gpus_per_node": 2}) < H100
+    size = size_of(EIGHT, None)
+    assert size is not None
+    assert needed(run={"gpus_per_node": 1}) > 16 * size.text  # the weight, its gradient, two averages, all in fp32
 
 
 def test_memory_of_lora_is_near_a_published_peak() -> None:

@@ -14,7 +14,11 @@ import torch
 from safetensors.torch import load_file
 
 from adaptkit import Client, DataError, Dataset, Job, Status, UnsupportedError, builtin
+from adaptkit.backends.base_model import find_base
 from adaptkit.backends.local_jobs import Job as Folder
+from adaptkit.backends.mistral import MistralConfig
+from adaptkit.backends.mistral.cluster.loading import Loader
+from adaptkit.backends.mistral.cluster.words import Words
 from adaptkit.errors import ConfigError
 from tests.engines.conftest import until
 
@@ -247,6 +251,10 @@ def test_a_base_with_mistrals_own_tokenizer_is_trained_with_its_ids(
     assert vision
     assert all(torch.equal(after[name].float(), before[name].float()) for name in vision), "the vision tower moved"
     assert any(not torch.equal(after[name].float(), before[name].float()) for name in after if name not in vision)
+    loaded = Loader(MistralConfig(model=str(base)), find_base(str(base), base), Words(base)).model(None)
+    learned = {name for name, weight in loaded.named_parameters() if weight.requires_grad}
+    assert learned
+    assert not [name for name in learned if "vision" in name or "projector" in name], "they would take memory"
     assert isinstance(job.result().chat("3 and one?", max_tokens=4).text, str)
     bad = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": [
         {"id": "short", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},

@@ -1,8 +1,9 @@
 """A program that trains nothing: at each step all ranks add up what they have, over gloo.
 
 Each step adds ``world * (world - 1) / 2`` to a counter, so the end is known, however often it was stopped. Config:
-``steps``, ``every`` (checkpoint), ``pause`` (seconds a step); ``raises``, ``bursts`` and ``dies`` name the rank that
-ends badly at step 3, each in its way; one that ``waits`` never takes a step.
+``steps``, ``every`` (checkpoint), ``pause`` (seconds a step) and ``later`` (the same, once it goes on from a
+checkpoint); ``raises``, ``bursts`` and ``dies`` name the rank that ends badly at step 3, each in its way; one that
+``waits`` never takes a step.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def run(job: Job, work: Work) -> str:
     kept = job.folder / "checkpoints" / "sum.json"
     kept.parent.mkdir(exist_ok=True)
     state = json.loads(kept.read_text()) if kept.exists() else {"step": 0, "sum": 0}
+    pause = config.get("later", config["pause"]) if state["step"] else config["pause"]
     dist.barrier()
     work.tell("status", f"{world} ranks go on after step {state['step']}")
     while config.get("waits"):
@@ -58,6 +60,6 @@ def run(job: Job, work: Work) -> str:
             raise Interrupted
         if state["step"] % config["every"] == 0:
             save()
-        time.sleep(config["pause"])
+        time.sleep(pause)
     dist.destroy_process_group()
     return f"sum-{state['sum']}-of-{world}"

@@ -76,10 +76,11 @@ def make_chats(file: Path, count: int) -> None:
 
 def setup(given: argparse.Namespace, work: Any) -> tuple[Any, list[Any]]:
     """The start of our own run: the model's files, and the encoded chats."""
+    from adaptkit.backends.lora.training import Setup
+
     from adaptkit.backends.base_model import find_base
     from adaptkit.backends.chat_tokenizer import ChatTokenizer
     from adaptkit.backends.lora.config import LoraConfig, resolve
-    from adaptkit.backends.lora.training import Setup
     from adaptkit.backends.training.encode import encode
     from adaptkit.data import Dataset
     from adaptkit.machine import this_machine

@@ -19,9 +19,10 @@ from adaptkit.backends.chat_template import ChatTemplate
 from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import memory_needed, refuse_if_short
-from adaptkit.backends.lora.training import build_model
-from adaptkit.backends.training.batches import IGNORED, pack, pad, plan_batches
-from adaptkit.backends.training.losses import collate, loss_of
+from adaptkit.backends.lora.loading import build_model
+from adaptkit.backends.training.corpus import Corpus, write
+from adaptkit.backends.training.losses import loss_of
+from adaptkit.backends.training.rows import IGNORED, Examples, Packed, pack
 from adaptkit.machine import Gpu, Machine
 from tests.lora.conftest import ROWS, Bench
 
@@ -104,42 +105,50 @@ def test_marks_never_come_from_the_data(texts: list[str]) -> None:
     assert rendered.text == "".join(f"{text}!?" for text in clean)
 
 
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=80), st.integers(1, 9), st.integers(1, 3), st.integers(0, 5))
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=80))
 @settings(max_examples=150, deadline=None)
-def test_every_epoch_has_every_example_once(lengths: list[int], size: int, epochs: int, seed: int) -> None:
-    batches = plan_batches(lengths, size, epochs, seed)
-    per_epoch = len(batches) // epochs
-    for epoch in range(epochs):
-        chosen = batches[epoch * per_epoch : (epoch + 1) * per_epoch]
-        assert sorted(index for batch in chosen for index in batch) == list(range(len(lengths)))
-        assert all(1 <= len(batch) <= size for batch in chosen)
-    assert max(lengths) in [lengths[index] for index in batches[0]]
-    assert batches == plan_batches(lengths, size, epochs, seed)
+def test_every_example_shares_one_row(lengths: list[int]) -> None:
     rows = pack(lengths, 64)
     assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
     assert all(sum(lengths[index] for index in row) <= 64 for row in rows)
 
 
-def test_padding_and_labels() -> None:
-    one, two = Encoded([5, 6, 7], [True, False, True]), Encoded([8, 9], [False, True])
-    batch = pad([[one], [two]], 0)
+def corpus_of(folder: Path, examples: list[Encoded]) -> Corpus:
+    return write(folder, examples, 1 << 16)
+
+
+def batch_of(folder: Path, examples: list[Encoded]) -> dict[str, torch.Tensor]:
+    """Examples as the batch that a loss takes."""
+    rows = Examples(corpus_of(folder, examples), batch_size=len(examples), epochs=1, seed=0)
+    return rows.batch(range(len(examples))).tensors
+
+
+def test_padding_and_labels(tmp_path: Path) -> None:
+    examples = [Encoded([5, 6, 7], [True, False, True]), Encoded([8, 9], [False, True])]
+    batch = batch_of(tmp_path / "alone", examples)
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 0]]
     assert batch["labels"].tolist() == [[IGNORED, IGNORED, 7], [IGNORED, 9, IGNORED]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
-    packed = pad([[one, two]], 0)
+    assert "position_ids" not in batch
+    rows = Packed(corpus_of(tmp_path / "packed", examples), 8, batch_size=2, epochs=1, seed=0)
+    packed = rows.batch(rows.of_step(0)).tensors
+    assert rows.steps == 1
+    assert packed["input_ids"].tolist() == [[5, 6, 7, 8, 9]]
+    assert packed["labels"].tolist() == [[IGNORED, IGNORED, 7, IGNORED, 9]]
     assert packed["position_ids"].tolist() == [[0, 1, 2, 0, 1]]
-    assert "attention_mask" not in packed
 
 
-def test_loss_of_batches_packed_and_alone_is_the_same(tiny: Path, tokenizer: ChatTokenizer) -> None:
+def test_loss_of_batches_packed_and_alone_is_the_same(tiny: Path, tmp_path: Path, tokenizer: ChatTokenizer) -> None:
     config = LoraConfig(rank=4, alpha=8)
     model = build_model(config, tiny).eval()
     examples = [tokenizer.conversation(turns(f"Where is {n}?" * (n + 1), f"Desk {n}.")) for n in range(4)]
+    corpus = corpus_of(tmp_path / "chats", examples)
+    apart = Examples(corpus, batch_size=4, epochs=1, seed=0)
+    together = Packed(corpus, corpus.tokens, batch_size=1, epochs=1, seed=0)
     with torch.inference_mode():
-        alone = sum(float(loss_of(model, collate([[example]], 0), 1)) for example in examples)
-        padded = float(loss_of(model, collate([[example] for example in examples], 0), 1))
-        packed = float(loss_of(model, collate([examples], 0), 1))
-        batch = collate([[examples[1]]], 0)
+        alone = sum(float(loss_of(model, apart.batch([row]).tensors, 1)) for row in range(4))
+        padded = float(loss_of(model, apart.batch(range(4)).tensors, 1))
+        packed = float(loss_of(model, together.batch([0]).tensors, 1))
+        batch = apart.batch([1]).tensors
         theirs = float(model(input_ids=batch["input_ids"], labels=batch["labels"]).loss)
         ours = float(loss_of(model, batch))
     assert padded == pytest.approx(alone, rel=1e-4)
@@ -162,7 +171,7 @@ ARCHITECTURES = {
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 @pytest.mark.parametrize("adapted", ["body", "head"])
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
-def test_loss_and_gradients_are_those_of_the_model_itself(kind: str, adapted: str) -> None:
+def test_loss_and_gradients_are_those_of_the_model_itself(tmp_path: Path, kind: str, adapted: str) -> None:
     config = AutoConfig.for_model(kind, pad_token_id=0, bos_token_id=1, eos_token_id=2, **ARCHITECTURES[kind])
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -174,7 +183,9 @@ def test_loss_and_gradients_are_those_of_the_model_itself(kind: str, adapted: st
         torch.nn.init.normal_(weight, std=0.1)
     model.train()
     lengths = [9, 14, 5]
-    batch = collate([[Encoded([*range(3, 3 + n)], [at % 3 == 0 for at in range(n)])] for n in lengths], 0)
+    batch = batch_of(
+        tmp_path / "rows", [Encoded([*range(3, 3 + n)], [at % 3 == 0 for at in range(n)]) for n in lengths]
+    )
     mask = torch.stack([torch.arange(max(lengths)) < n for n in lengths]).long()
 
     seen = []
@@ -188,9 +199,12 @@ def test_loss_and_gradients_are_those_of_the_model_itself(kind: str, adapted: st
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
 
 
-def test_loss_of_a_model_that_shows_no_output_layer(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_of_a_model_that_shows_no_output_layer(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = build_model(LoraConfig(rank=4, alpha=8), tiny)
-    batch = collate([[Encoded([5, 6, 7, 8], [False, False, True, True])], [Encoded([5, 9], [False, True])]], 0)
+    examples = [Encoded([5, 6, 7, 8], [False, False, True, True]), Encoded([5, 9], [False, True])]
+    batch = batch_of(tmp_path / "rows", examples)
     picked = float(loss_of(model, batch).detach())
     monkeypatch.setattr(type(model.get_base_model()), "get_output_embeddings", lambda _: None)
     assert float(loss_of(model, batch).detach()) == pytest.approx(picked, rel=1e-5)
@@ -220,7 +234,6 @@ def test_every_kind_of_weights_learns_and_answers(bench: Bench, fields: dict[str
 
 
 def test_dpo_learns_to_prefer(bench: Bench) -> None:
-    pytest.importorskip("trl")
     rows = [
         {
             "input": {"messages": row["messages"][:1]},

@@ -16,7 +16,7 @@ from adaptkit.backends.causal_model import beside_text, freeze_beside_text, load
 from adaptkit.backends.local_model import LocalModel
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import trained_parameters
-from adaptkit.backends.lora.training import build_model
+from adaptkit.backends.lora.loading import build_model
 from adaptkit.errors import DataError, UnsupportedError
 from adaptkit.machine import this_machine
 from adaptkit.types import Message

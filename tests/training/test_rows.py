@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit.backends.chat_tokenizer import Encoded
-from adaptkit.backends.training.batches import IGNORED
 from adaptkit.backends.training.corpus import MARKER, Corpus, write
 from adaptkit.backends.training.encode import Pair
-from adaptkit.backends.training.rows import Documents, Examples, Pairs, segments
+from adaptkit.backends.training.rows import IGNORED, Documents, Examples, Pairs, segments
 from adaptkit.errors import ArtifactError, DataError
 
 example = st.lists(st.tuples(st.integers(0, 99_999), st.booleans()), min_size=1, max_size=30).map(

@@ -21,8 +21,9 @@ from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
 from adaptkit.backends.export import export
 from adaptkit.backends.local_model import LocalModel
 from adaptkit.backends.model_folder import base_hash, canonical_adapter, copy_tokenizer, finish, open_folder
-from adaptkit.backends.training.batches import plan_batches
-from adaptkit.backends.training.losses import collate, loss_of
+from adaptkit.backends.training.corpus import write
+from adaptkit.backends.training.losses import loss_of
+from adaptkit.backends.training.rows import Examples
 from adaptkit.backends.vocabulary import Extension, extend, learned
 from adaptkit.backends.vocabulary.weights import grow, trainable_rows
 from adaptkit.errors import ArtifactError, DataError
@@ -50,14 +51,16 @@ def fit(model: Any, tokenizer: ChatTokenizer, texts: Sequence[str], rate: float)
     """Four epochs of texts, each after the end of another; gives the seconds of CPU that they took."""
     began, end = time.process_time(), tokenizer.tokenizer.eos_token_id
     examples = [Encoded([end, *tokenizer.text(text).ids], [True] * (len(tokenizer.text(text)) + 1)) for text in texts]
-    batches = plan_batches([len(example) for example in examples], 8, 4, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Examples(write(Path(folder) / "text", examples, 1 << 16), batch_size=8, epochs=4, seed=0)
+        batches = [rows.batch(rows.of_step(step)).tensors for step in range(rows.steps)]
     learn = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learn, lr=rate, weight_decay=0.0)
     model.train()
     for step, batch in enumerate(batches):
         share = min(1.0, (step + 1) / (0.05 * len(batches))) * (1 + math.cos(math.pi * step / len(batches))) / 2
         optimizer.param_groups[0]["lr"] = rate * share
-        loss_of(model, collate([[examples[index]] for index in batch], 0)).backward()
+        loss_of(model, batch).backward()
         torch.nn.utils.clip_grad_norm_(learn, 1.0)
         optimizer.step()
         optimizer.zero_grad()

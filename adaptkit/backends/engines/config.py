@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field
 
 from adaptkit.backends.engines.objects import host_of
+from adaptkit.errors import UnsupportedError
 
 __all__ = ["RunConfig"]
 
@@ -58,6 +59,38 @@ class RunConfig(BaseModel):
     def processes(self) -> int:
         """Processes of all machines together."""
         return self.nodes * self.each
+
+    def spread(self, *, full: bool) -> Literal["ddp", "fsdp"]:
+        """How the processes share a model: ``auto`` decided by whether all of its weights are trained."""
+        if self.parallel != "auto":
+            return self.parallel
+        return "fsdp" if full else "ddp"
+
+    def require(self, dropout: float) -> None:
+        """Refuse what no training can do.
+
+        Args:
+            dropout: Of the training.
+
+        Raises:
+            UnsupportedError: says what.
+        """
+        if self.nodes > 1 and self.engine == "local":
+            raise UnsupportedError('engine = "local" is one machine; use engine = "slurm" or "ray" for more nodes')
+        if self.processes > 1 and dropout:
+            raise UnsupportedError(
+                "dropout differs by the number of processes, so what is learned would too; leave it out"
+            )
+
+    @property
+    def profile(self) -> str | None:
+        """Name under which the table of prices has it: machines are free unless you say what they cost."""
+        return "own machines" if self.usd_per_gpu_hour is None else None
+
+    def usd(self, seconds: float) -> float | None:
+        """US dollars for so many seconds on all GPUs; ``None`` where nobody said what they cost."""
+        rate = self.usd_per_gpu_hour
+        return None if rate is None else seconds / 3600 * self.processes * rate
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
-"""The `lora` backend: training open models on this machine, each job in a process of its own."""
+"""The `lora` backend: training open weights on your own machines, from one process of this one to a cluster."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -12,28 +11,23 @@ from typing import Any, ClassVar
 from adaptkit.adapter import Adapter, ChatOptions, DataFile, Guarantee, Plan
 from adaptkit.backends.base_model import HUB, find_base, hub_id, local_folder
 from adaptkit.backends.causal_model import refuse_quantized
-from adaptkit.backends.local_jobs import Job, Spec
-from adaptkit.backends.local_jobs.data import copy_of, keep
+from adaptkit.backends.engines.jobs import EngineJobs
 from adaptkit.backends.local_model import BATCH
-from adaptkit.backends.local_models import LocalModels, model_of
+from adaptkit.backends.local_models import LocalModels
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import refuse_if_short, trained_parameters
 from adaptkit.data import DataRules, Dataset
-from adaptkit.errors import MissingDependencyError, NotFoundError
+from adaptkit.errors import MissingDependencyError
 from adaptkit.machine import this_machine
 from adaptkit.types import Event, Likelihood, Message, Reply, Snapshot, Speed
 
 __all__ = ["LoraAdapter", "LoraConfig"]
 
-_NEEDED = ("torch", "transformers", "peft")
+_NEEDED = ("torch", "transformers", "peft", "numpy")
 
 
 class LoraAdapter(Adapter[LoraConfig]):
-    """Training and answering on this machine.
-
-    Jobs, models and uploaded data lie under ``<home>/lora``. A job's id is its tag, so that sending a submission
-    again is safe; a model's id is the absolute path of its folder, or the name of a base.
-    """
+    """Jobs are those of `EngineJobs`, models those of `LocalModels`; a base answers too, by its name."""
 
     backend: ClassVar[str] = "lora"
     config_type = LoraConfig
@@ -41,8 +35,8 @@ class LoraAdapter(Adapter[LoraConfig]):
 
     def __init__(self, config: LoraConfig, context: Any) -> None:
         super().__init__(config, context)
-        self._home = self.context.home / "lora"
-        self._models = LocalModels(self._home, self.backend, config.model, offline=self._offline)
+        self._jobs = EngineJobs(self.backend, "adaptkit.backends.lora.running", config.run, context)
+        self._models = LocalModels(self._jobs.home, self.backend, config.model, offline=self._offline)
 
     @classmethod
     def data_rules(cls, config: LoraConfig | None = None) -> DataRules:
@@ -59,14 +53,19 @@ class LoraAdapter(Adapter[LoraConfig]):
 
     @property
     def destinations(self) -> tuple[str, ...]:
-        """The hub, for a hub id that is not in the local cache; data itself never leaves the machine."""
+        """The hub, for a hub id that is not in the local cache, and where jobs are sent to."""
         missing = hub_id(self.config.model) is not None and local_folder(self.config.model) is None
-        return (HUB,) if missing else ()
+        return (*((HUB,) if missing else ()), *self.config.run.hosts)
 
     @property
     def _offline(self) -> bool:
         """Whether nothing may be fetched."""
         return not self.context.egress.allows(HUB)
+
+    @property
+    def _shut(self) -> bool:
+        """Whether a job gets no way out: it may fetch nothing, or has nothing to fetch."""
+        return self._offline or HUB not in self.destinations
 
     # -- jobs ---------------------------------------------------------------------------------------------------
 
@@ -78,83 +77,72 @@ class LoraAdapter(Adapter[LoraConfig]):
         base = find_base(self.config.model, folder) if folder is not None else None
         if base is not None:
             refuse_quantized(base)
-        config = resolve(self.config, base, this_machine())
+        machine = this_machine() if self.config.run.engine == "local" else None
+        config = resolve(self.config, base, machine)
         request = config.model_dump(mode="json", exclude_none=True)
         if base is not None:
-            refuse_if_short(config, base, this_machine(), self._home)
+            if machine is not None:
+                refuse_if_short(config, base, machine, self._jobs.home)
             request |= {"base_parameters": base.parameters, "trained_parameters": trained_parameters(config, base)}
         return replace(super().prepare(data), config=config, request=request)
 
     def upload(self, file: DataFile) -> str:
         """Keep a copy of the data: the job must not change with the user's file."""
-        return keep(self._home, file)
+        return self._jobs.upload(file)
 
     def has_upload(self, file_id: str) -> bool:
         """Whether the copy is still there."""
-        return copy_of(self._home, file_id).is_file()
+        return self._jobs.has_upload(file_id)
 
     def submit(self, plan: Plan[LoraConfig], uploads: Mapping[str, str], tag: str) -> Snapshot:
-        """Make the job and start its worker; a job of that tag is found, and continued if it was interrupted."""
-        spec = Spec(
-            id=tag,
-            backend=self.backend,
-            program="adaptkit.backends.lora.running",
-            queue=plan.config.device,
-            config=plan.config.model_dump(mode="json"),
-            files={purpose: str(copy_of(self._home, name)) for purpose, name in uploads.items()},
-            fingerprint=plan.fingerprint,
-            offline=self._offline or not self.destinations,  # a worker with nothing to fetch gets no way out
-            created=time.time(),
-        )
-        job = Job.create(self._home, spec)
-        job.start()
-        return job.snapshot()
+        """Make the job and start its processes; a job of that tag is found, and continued if it was interrupted."""
+        return self._jobs.submit(plan, uploads, tag, device=plan.config.device, offline=self._shut)
 
-    def estimate(self, plan: Plan[LoraConfig], uploads: Mapping[str, str]) -> float:
-        """Nothing: nobody sends a bill for this machine."""
-        del plan, uploads
-        return 0.0
+    def estimate(self, plan: Plan[LoraConfig], uploads: Mapping[str, str]) -> float | None:
+        """What the hours of the GPUs cost by the price and the speed of ``run``; nothing where no price is given."""
+        del uploads
+        run, epochs = plan.config.run, plan.config.epochs
+        if run.usd_per_gpu_hour is None:
+            return 0.0
+        if run.tokens_per_second is None or plan.tokens is None or epochs is None:
+            return None
+        return run.usd(plan.tokens * epochs / run.tokens_per_second)
 
     def speed(self, plan: Plan[LoraConfig]) -> Speed | None:
         """How fast earlier runs with these settings went on this machine."""
         from adaptkit.backends.lora.speed import earlier  # noqa: PLC0415 - where it is used
 
-        return earlier(self._home, plan.config)
+        return earlier(self._jobs.home, plan.config)
 
     def measure(self, plan: Plan[LoraConfig], data: Dataset) -> Speed:
         """A short run in a process of its own, as a job would run; only its speed is kept."""
         from adaptkit.backends.lora.speed import short_run  # noqa: PLC0415 - where it is used
 
-        return short_run(self._home, plan.config, data, offline=self._offline or not self.destinations)
+        return short_run(self._jobs.home, plan.config, data, offline=self._shut)
 
     def poll(self, job_id: str) -> Snapshot:
-        """How the job stands; ``paused`` with ``interrupted`` when its worker is gone before its end."""
-        return Job(self._home, job_id).snapshot()
+        """How the job stands; ``paused`` with ``interrupted`` when its processes are gone before its end."""
+        return self._jobs.poll(job_id)
 
     def cancel(self, job_id: str) -> None:
-        """Ask the worker to stop at its next step; a waiting or interrupted job is cancelled at once."""
-        Job(self._home, job_id).cancel()
+        """Ask the job to stop at its next step; a waiting or interrupted job is cancelled at once."""
+        self._jobs.cancel(job_id)
 
     def retrieve(self, job_id: str) -> str:
         """The model's folder."""
-        return model_of(self.poll(job_id), self.backend)
+        return self._jobs.retrieve(job_id)
 
     def events(self, job_id: str, after: str | None) -> Sequence[Event]:
         """What happened since the event of that id."""
-        return Job(self._home, job_id).events(after)
+        return self._jobs.events(job_id, after)
 
     def find(self, tag: str) -> Sequence[Snapshot]:
         """The job of that tag, which is its id."""
-        try:
-            return [self.poll(tag)]
-        except NotFoundError:
-            return []
+        return self._jobs.find(tag)
 
     def restart(self, job_id: str) -> Snapshot:
-        """Start a worker for a job that lost its own; it goes on from the last whole checkpoint."""
-        job = Job(self._home, job_id)
-        job.start()
-        return job.snapshot()
+        """Start processes for a job that lost its own; it goes on from the last whole checkpoint."""
+        return self._jobs.restart(job_id)
 
     # -- models -------------------------------------------------------------------------------------------------
 
@@ -197,10 +185,10 @@ class LoraAdapter(Adapter[LoraConfig]):
 
 
 def _require_packages(config: LoraConfig) -> None:
+    if config.run.engine != "local":
+        return
     for package in _NEEDED:
         if find_spec(package) is None:
             raise MissingDependencyError("the lora backend", package, "local")
-    if config.method == "dpo" and find_spec("trl") is None:
-        raise MissingDependencyError('method = "dpo"', "trl", "trl")
     if config.quantization == "4bit" and find_spec("bitsandbytes") is None:
         raise MissingDependencyError('quantization = "4bit"', "bitsandbytes", "qlora")

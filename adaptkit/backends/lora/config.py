@@ -1,4 +1,4 @@
-"""What can be set for local training, and what it becomes when it is not set."""
+"""What can be set for training open weights, and what it becomes when it is not set."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from adaptkit.adapter import BackendConfig, LocalPath, ModelName
 from adaptkit.backends.base_model import Base
+from adaptkit.backends.engines import RunConfig
 from adaptkit.backends.training.defaults import LONGEST, defaults_for, precision_for
 from adaptkit.errors import UnsupportedError
 from adaptkit.machine import Machine
@@ -19,7 +20,7 @@ _WEIGHTS = ("lora", "rslora", "dora", "full")
 
 
 class LoraConfig(BackendConfig):
-    """Training on this machine.
+    """Training on your own machines.
 
     What is learned (``method``) and which weights move (``weights``) are two fields, because every pair of them makes
     sense and because ``method`` means the same on hosted backends. ``method = "dora"`` (or ``lora``, ``rslora``,
@@ -35,7 +36,7 @@ class LoraConfig(BackendConfig):
         alpha: LoRA's scale: the change is ``alpha / rank`` times the product (rslora: ``alpha / sqrt(rank)``).
         dropout: On the input of the LoRA matrices.
         epochs: Passes over the data.
-        batch_size: Examples that go through the model together.
+        batch_size: Examples that go through the model together, those of all processes counted.
         gradient_accumulation: Batches for one step of the optimiser.
         learning_rate: The highest, after warm-up; it then falls along ``schedule``.
         warmup: Share of the steps.
@@ -44,9 +45,10 @@ class LoraConfig(BackendConfig):
         precision: ``bf16`` trains in mixed precision, ``auto`` where the hardware gains by it.
         quantization: ``4bit`` keeps the base in four bits (QLoRA); needs an NVIDIA GPU and bitsandbytes.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        checkpoint_every: Steps; ``None`` is once a minute.
-        validation: File of held-out examples, scored after each epoch.
+        checkpoint_every: Steps; ``None`` is once a minute, or less often where writing takes long.
+        validation: File of held-out examples, scored before the first step and after each epoch.
         beta: Of DPO: how closely to stay with the base.
+        run: Engine, machines and processes; one process of this machine where it is left out.
         seed: Of everything random.
         name: For people.
     """
@@ -72,6 +74,7 @@ class LoraConfig(BackendConfig):
     checkpoint_every: int | None = Field(None, ge=1)
     validation: LocalPath | None = None
     beta: float = Field(0.1, gt=0)
+    run: RunConfig = RunConfig()
     seed: int = Field(0, ge=0, lt=2**32)
     name: str | None = None
 
@@ -84,33 +87,47 @@ class LoraConfig(BackendConfig):
             return {**given, "method": "sft", "weights": given["method"]}
         return given
 
+    @property
+    def profile(self) -> str | None:
+        """Name under which the table of prices has it."""
+        return self.run.profile
 
-def resolve(config: LoraConfig, base: Base | None, machine: Machine) -> LoraConfig:
+
+def resolve(config: LoraConfig, base: Base | None, machine: Machine | None) -> LoraConfig:
     """Fill in every field that is ``None`` or ``auto``.
 
     Args:
         config: As it was set.
         base: The model; ``None`` for one on a hub that has not been fetched: then what depends on the architecture
             (``max_length``, ``precision`` on a CPU) is left to the worker, which does this again.
-        machine: Where it will run.
+        machine: Where it will run; ``None`` for one that nobody has seen: ``device`` and ``precision`` are then left
+            to the worker too.
 
     Raises:
         UnsupportedError: the fields contradict each other, the model or the machine.
     """
     defaults = defaults_for(base.parameters if base is not None else None)
-    device = machine.device(config.device)
+    config.run.require(config.dropout)
+    device = config.device if machine is None else machine.device(config.device)
     reads = base.size("max_position_embeddings", LONGEST) if base is not None else None
     if config.max_length is not None and reads is not None and config.max_length > reads:
         raise UnsupportedError(f"max_length = {config.max_length}, but the model reads at most {reads} tokens")
     if config.quantization == "4bit" and config.weights == "full":
         raise UnsupportedError('quantization = "4bit" keeps the base fixed; use weights = "lora", or no quantization')
-    if config.quantization == "4bit" and not device.startswith("cuda"):
+    if config.quantization == "4bit" and not device.startswith("cuda") and machine is not None:
         raise UnsupportedError('quantization = "4bit" needs an NVIDIA GPU; leave it out, or choose a smaller model')
+    if config.quantization == "4bit" and config.run.parallel == "fsdp":
+        raise UnsupportedError('quantization = "4bit" cannot be divided; use run.parallel = "ddp"')
+    if config.run.processes > 1 and (device == "mps" or ":" in config.device):
+        raise UnsupportedError(
+            f'device = "{device}" is one device and run asks for {config.run.processes} processes: use device = "cuda" '
+            'with run.gpus_per_node, or "cpu" with run.processes_per_node'
+        )
     if config.packing and config.method == "dpo":
         raise UnsupportedError('packing = true is for method = "sft"; leave it out')
     rate = defaults.rate(config.method, full=config.weights == "full")
     precision = config.precision
-    if precision == "auto" and base is not None:
+    if precision == "auto" and base is not None and machine is not None:
         precision = precision_for(base, device, machine)
     # rslora divides by the root of the rank, so half of alpha gives about the same change at these ranks
     alpha = defaults.alpha / 2 if config.weights == "rslora" else defaults.alpha

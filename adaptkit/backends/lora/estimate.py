@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adaptkit.backends.base_model import Base
 from adaptkit.backends.lora.config import LoraConfig
-from adaptkit.backends.lora.training import KEPT
+from adaptkit.backends.training.shards import KEPT
 from adaptkit.errors import UnsupportedError
 from adaptkit.machine import Machine
 
@@ -33,12 +33,13 @@ def trained_parameters(config: LoraConfig, base: Base) -> int:
 
 
 def memory_needed(config: LoraConfig, base: Base) -> int:
-    """Bytes without which it cannot run: the weights and what the optimiser keeps, and no activation at all."""
+    """Bytes that each process needs at least: the weights and what the optimiser keeps, and no activation at all."""
     width = 0.6 if config.quantization == "4bit" else 2 if config.precision == "bf16" else 4
     trained = trained_parameters(config, base)
     fixed = int((base.beside_text if config.weights == "full" else base.parameters) * width)
     libraries = 0 if config.device.startswith("cuda") else LIBRARIES
-    return libraries + fixed + trained * TRAINED
+    parts = config.run.processes if config.run.spread(full=config.weights == "full") == "fsdp" else 1
+    return libraries + (fixed + trained * TRAINED) // parts
 
 
 def disk_needed(config: LoraConfig, base: Base) -> int:
@@ -58,10 +59,13 @@ def refuse_if_short(config: LoraConfig, base: Base, machine: Machine, home: Path
 
 
 def _short(config: LoraConfig, base: Base, machine: Machine, home: Path) -> Iterator[str]:
-    memory, needed = machine.memory(config.device), memory_needed(config, base)
+    gpu, each = config.device.startswith("cuda"), config.run.each
+    memory, needed = machine.memory(config.device), memory_needed(config, base) * (1 if gpu else each)
+    if gpu and each > len(machine.gpus):
+        yield f"run asks for {each} GPUs of each machine, and this one has {len(machine.gpus)}"
     if memory is not None and needed > memory:
         less = 'weights = "lora"' if config.weights == "full" else "a smaller model"
-        if config.device.startswith("cuda") and config.quantization == "none" and config.weights != "full":
+        if gpu and config.quantization == "none" and config.weights != "full":
             less += ' or quantization = "4bit"'
         yield (
             f"{base.name} with weights = {config.weights!r} needs at least {_gb(needed)} of memory and {config.device} "

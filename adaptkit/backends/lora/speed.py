@@ -25,7 +25,7 @@ from adaptkit.backends.lora.config import LoraConfig
 from adaptkit.backends.model_folder import MANIFEST
 from adaptkit.data import Dataset
 from adaptkit.durable import replace_file
-from adaptkit.errors import AdaptkitError, BackendError
+from adaptkit.errors import AdaptkitError, BackendError, UnsupportedError
 from adaptkit.types import Speed, Status
 
 __all__ = ["earlier", "short_run"]
@@ -35,6 +35,7 @@ _SAME = (
     "model", "method", "weights", "rank", "batch_size", "gradient_accumulation", "max_length", "packing", "precision",
     "quantization", "device",
 )  # fmt: skip
+_SAME_RUN = ("engine", "nodes", "gpus_per_node", "processes_per_node", "parallel")
 #: The newest runs that count.
 LATEST = 5
 #: Steps of the optimiser in a short run.
@@ -64,8 +65,14 @@ def short_run(home: Path, config: LoraConfig, data: Dataset, *, offline: bool) -
     """Train on a few rows in a process of its own, as a job would; only how fast that went is kept.
 
     Raises:
+        UnsupportedError: such runs go elsewhere.
         BackendError: the run failed; says why.
     """
+    if config.run.engine != "local":
+        raise UnsupportedError(
+            f'a short run is made on this machine, and engine = "{config.run.engine}" runs elsewhere: give '
+            "run.tokens_per_second"
+        )
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home, prefix=".speed-") as folder:
         apart = Path(folder) / "lora"
@@ -83,6 +90,7 @@ def short_run(home: Path, config: LoraConfig, data: Dataset, *, offline: bool) -
             fingerprint="",
             offline=offline,
             created=time.time(),
+            run=once.run.model_dump(mode="json"),
         )
         job = Job.create(apart, spec)
         subprocess.run(
@@ -116,7 +124,9 @@ def _kept(file: Path) -> Speed | None:
 
 
 def _pace_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: config.get(name) for name in _SAME} | {"validates": bool(config.get("validation"))}
+    run = config.get("run") or {}
+    found = {name: config.get(name) for name in _SAME} | {name: run.get(name) for name in _SAME_RUN}
+    return found | {"validates": bool(config.get("validation"))}
 
 
 def _runs(home: Path, wanted: dict[str, Any]) -> Iterator[Speed]:

@@ -133,7 +133,7 @@ class MistralConfig(BackendConfig):
         precision: ``bf16`` trains in mixed precision, ``auto`` where the hardware gains by it.
         device: ``auto``, ``cpu`` or ``cuda``.
         activation_checkpointing: Compute activations again instead of keeping them: slower, in less memory.
-        checkpoint_every: Steps; ``None`` is every ten minutes.
+        checkpoint_every: Steps; ``None`` is once a minute, or less often where writing takes long.
         validation: Short for that of the last stage.
         beta: Of DPO.
         adapt: What else is changed: ``vocabulary``.
@@ -228,5 +228,5 @@ class MistralConfig(BackendConfig):
 
     @property
     def profile(self) -> str | None:
-        """Name under which the table of prices has it: your own machines are free unless you say what they cost."""
-        return "own machines" if self.where == "cluster" and self.run.usd_per_gpu_hour is None else None
+        """Name under which the table of prices has it."""
+        return self.run.profile if self.where == "cluster" else None

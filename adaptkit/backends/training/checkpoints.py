@@ -16,11 +16,9 @@ import msgspec
 from adaptkit.backends.base_model import sha256_of
 from adaptkit.durable import replace_file, sync
 
-__all__ = ["TRAINER", "complete", "newest", "prune", "step_of"]
+__all__ = ["complete", "newest", "prune", "step_of"]
 
 MARKER = "complete.json"
-#: What a checkpoint of transformers' trainer does not go on without.
-TRAINER = frozenset({"optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth"})
 
 
 def step_of(checkpoint: Path) -> int:
@@ -40,7 +38,7 @@ def complete(checkpoint: Path) -> None:
     sync(checkpoint.parent)
 
 
-def newest(folder: Path, needed: AbstractSet[str] = TRAINER) -> Path | None:
+def newest(folder: Path, needed: AbstractSet[str]) -> Path | None:
     """The newest whole checkpoint, which has the files needed; torn ones are passed over."""
     found = [path for path in folder.glob("checkpoint-*") if step_of(path) > 0]
     return next((path for path in sorted(found, key=step_of, reverse=True) if _is_whole(path, needed)), None)

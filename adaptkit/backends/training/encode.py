@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from dataclasses import dataclass
 
 from adaptkit.backends.chat_tokenizer import Encoded, Tokenizer
 from adaptkit.data.records import ChatRecord, CompletionRecord, PreferenceRecord, Record, TextRecord
 from adaptkit.errors import AdaptkitError, DataError
 
-__all__ = ["Examples", "Pair", "Tally", "encode", "encode_pairs", "examples", "pairs"]
-
-
-ExampleT = TypeVar("ExampleT", Encoded, "Pair")
+__all__ = ["Pair", "Tally", "examples", "pairs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +57,6 @@ class Tally:
         return said
 
 
-@dataclass
-class Examples(Generic[ExampleT]):
-    """Encoded examples, in the order of the data, and what became of the others."""
-
-    encoded: list[ExampleT] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens altogether."""
-        return sum(len(example) for example in self.encoded)
-
-
 @contextmanager
 def _numbered(number: int) -> Iterator[None]:
     """Say which example an error is about."""
@@ -81,14 +64,6 @@ def _numbered(number: int) -> Iterator[None]:
         yield
     except AdaptkitError as error:
         raise type(error)(f"example {number}: {error}") from None
-
-
-def encode_pairs(
-    records: Iterable[Record], tokenizer: Tokenizer, longest: int, between: Callable[[], None] = lambda: None
-) -> Examples[Pair]:
-    """`pairs` in memory; arguments and errors as for `encode`."""
-    tally = Tally()
-    return Examples(list(pairs(records, tokenizer, longest, tally, between)), tally)
 
 
 def pairs(
@@ -120,14 +95,6 @@ def pairs(
         between()
     if not tally.kept:
         raise DataError("no pair has two different answers that fit into max_length")
-
-
-def encode(
-    records: Iterable[Record], tokenizer: Tokenizer, longest: int, between: Callable[[], None] = lambda: None
-) -> Examples[Encoded]:
-    """`examples` in memory."""
-    tally = Tally()
-    return Examples(list(examples(records, tokenizer, longest, tally, between)), tally)
 
 
 def examples(

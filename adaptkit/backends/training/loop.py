@@ -41,7 +41,7 @@ class Settings:
         parallel: How several processes share the model.
         precision: ``bf16`` computes in it.
         activation_checkpointing: Compute activations again instead of keeping them.
-        checkpoint_every: Steps; ``None`` is every ten minutes.
+        checkpoint_every: Steps; ``None`` is once a minute, or less often where they take long (see `Report`).
         seed: Of dropout.
         backend: Whose errors they are.
     """
@@ -216,7 +216,8 @@ def _figures(spread: Spread, part: tuple[Batch, bool], loss: Loss, items: float)
     batch, counts = part
     tensors, device = batch.tensors, spread.group.device
     if device.type == "cuda":  # from pinned memory, so that the GPU need not be waited for
-        tensors = {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in tensors.items()}
+        tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+    tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
     with spread.computing():
         figures = loss(spread.model, tensors, max(items, 1))
     return figures if counts else {name: figure * 0 for name, figure in figures.items()}

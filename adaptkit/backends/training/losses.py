@@ -1,16 +1,12 @@
-"""What is learned: tokens, or which of two answers is preferred; and the batches that a loss takes."""
+"""What is learned: tokens, or which of two answers is preferred."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from adaptkit.backends.chat_tokenizer import Encoded
-from adaptkit.backends.training.batches import IGNORED, pad
-
-__all__ = ["Loss", "PreferenceLoss", "collate", "loss_of", "token_loss"]
+__all__ = ["Loss", "PreferenceLoss", "loss_of", "token_loss"]
 
 
 class Loss(Protocol):
@@ -85,7 +81,7 @@ def _learned(model: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
     its input, so that whatever the architecture does to logits afterwards, such as scaling them, still happens.
     """
     labels, rows, columns = batch["labels"], batch["rows"], batch["columns"]
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids") if name in batch}
+    inputs = {name: batch[name] for name in ("input_ids", "position_ids") if name in batch}
 
     def pick(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
         return (given[0][rows, columns].unsqueeze(0), *given[1:]) if given[0].shape[:2] == labels.shape else given
@@ -96,11 +92,3 @@ def _learned(model: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
     # an architecture that has no such layer, or does not put the states of all positions into it, gives all logits
     logits = logits[rows, columns] if logits.shape[:2] == labels.shape else logits.squeeze(0)
     return logits.float(), labels[rows, columns + 1]
-
-
-def collate(rows: Sequence[Sequence[Encoded]], filler: int) -> dict[str, Any]:
-    """A batch as tensors, with the ``rows`` and ``columns`` that need logits: the positions before a learned token."""
-    batch = pad(rows, filler)
-    # here and not in the loss, where a GPU would have to be waited for
-    batch["rows"], batch["columns"] = (batch["labels"][:, 1:] != IGNORED).nonzero(as_tuple=True)
-    return batch

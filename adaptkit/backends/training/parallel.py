@@ -96,7 +96,7 @@ def joined(device: str = "cpu") -> Iterator[Group]:
     """This process as one of its group: alone, or with those that torchrun's environment names.
 
     Args:
-        device: ``cpu`` or ``cuda``; with several GPUs each process takes the one of its local rank.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; of several processes each takes the GPU of its local rank.
 
     Raises:
         ConfigError: GPUs are asked for and there is none for this process.
@@ -104,20 +104,23 @@ def joined(device: str = "cpu") -> Iterator[Group]:
     import torch  # noqa: PLC0415
 
     rank, world, local = (int(os.environ.get(name, given)) for name, given in _ENVIRONMENT)
-    if device != "cpu":
-        if local >= torch.cuda.device_count():
+    found = torch.device(device)
+    if found.type == "cuda":
+        number = (found.index or 0) if world == 1 else local
+        if number >= torch.cuda.device_count():
             raise ConfigError(
-                f"process {rank} wants GPU {local} of its machine, which has {torch.cuda.device_count()}: start as "
+                f"process {rank} wants GPU {number} of its machine, which has {torch.cuda.device_count()}: start as "
                 "many processes a machine as it has GPUs (run.gpus_per_node)"
             )
-        torch.cuda.set_device(local)
+        found = torch.device("cuda", number)
+        torch.cuda.set_device(found)
         torch.set_float32_matmul_precision("high")
-    group = Group(rank, world, local, torch.device("cuda", local) if device != "cpu" else torch.device("cpu"))
+    group = Group(rank, world, local, found)
     if world == 1:
         yield group
         return
     # numbers on the CPU go by gloo also where the gradients go by nccl
-    torch.distributed.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl", timeout=PATIENCE)
+    torch.distributed.init_process_group("gloo" if found.type == "cpu" else "cpu:gloo,cuda:nccl", timeout=PATIENCE)
     yield group
     # after an error the others are in the middle of something: the process's end tells them
     torch.distributed.destroy_process_group()

@@ -16,8 +16,8 @@ __all__ = ["Report"]
 
 #: Seconds between two reports, of a short run and of a long one, which need not fill the disk with them.
 QUICKEST, SLOWEST = 0.5, 5.0
-#: Seconds between checkpoints when no number of steps is given.
-CHECKPOINT_SECONDS = 600.0
+#: Seconds between checkpoints when no number of steps is given, and the share of the time that they may take.
+CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 60.0, 0.05
 
 
 class Report:
@@ -28,7 +28,7 @@ class Report:
     Args:
         model: Before it is spread.
         rows: What is learned from.
-        checkpoint_every: Steps; ``None`` for `CHECKPOINT_SECONDS`.
+        checkpoint_every: Steps; ``None`` for `CHECKPOINT_SECONDS`, or more where writing one takes long.
         group: The processes.
         work: Whom to tell.
 
@@ -40,9 +40,11 @@ class Report:
 
     def __init__(self, model: Any, rows: Rows, checkpoint_every: int | None, group: Group, work: Work) -> None:
         self.rows, self.checkpoint_every, self.group, self.work = rows, checkpoint_every, group, work
-        self.flops, self.peak = Flops.of(model), peak(group.device)
+        self.peak = peak(group.device)
+        self.flops = None if self.peak is None else Flops.of(model)
         self.metrics: dict[str, float] = {}
         self.diverged = self.due = False
+        self._pause = CHECKPOINT_SECONDS
         self.begin(0)
 
     def begin(self, step: int) -> None:
@@ -69,13 +71,14 @@ class Report:
         self._steps += 1
         self._tokens += tokens
         self._all += tokens
-        self._computed += tokens * self.flops.per_token(tokens / len(self.rows.of_step(step - 1)))
+        if self.flops is not None:
+            self._computed += tokens * self.flops.per_token(tokens / len(self.rows.of_step(step - 1)))
         self._sums = {name: figure + self._sums.get(name, 0.0) for name, figure in figures.items()}
         if not self.group.leads:
             return
         now = time.monotonic()
         last, every = step >= self.rows.steps, self.checkpoint_every
-        self.due = not last and (step % every == 0 if every else now - self._saved >= CHECKPOINT_SECONDS)
+        self.due = not last and (step % every == 0 if every else now - self._saved >= self._pause)
         pace = min(SLOWEST, max(QUICKEST, (now - self._began) / 1000))
         # what is not finite must not be saved either
         if self.due or last or step == self._first + 1 or now - self._told >= pace:
@@ -127,6 +130,10 @@ class Report:
 
     def saved(self, step: int) -> None:
         """A checkpoint is whole."""
-        self._saved, self.due = time.monotonic(), False
+        now = time.monotonic()
+        if self.due:  # what went before was told when it became due
+            self._pause = max(CHECKPOINT_SECONDS, (now - self._told) / CHECKPOINT_SHARE)
+        self._saved = self._told = now
+        self.due = False
         if self.group.leads:
             self.work.checkpointed(step)

@@ -12,14 +12,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from adaptkit.backends.chat_tokenizer import Encoded
-from adaptkit.backends.training.batches import IGNORED, SORTED_TOGETHER
 from adaptkit.backends.training.corpus import LEARN, START, Corpus
 from adaptkit.backends.training.encode import Pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Batch", "Documents", "Examples", "Pairs", "Rows", "segments"]
+__all__ = ["IGNORED", "Batch", "Documents", "Examples", "Packed", "Pairs", "Rows", "pack", "segments"]
+
+#: What cross-entropy leaves out.
+IGNORED = -100
+#: Batches that are sorted by length together: enough to waste little padding, few enough to mix well.
+SORTED_TOGETHER = 16
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,21 @@ class Examples(_Planned):
         return _laid_out([self.corpus.example(row) for row in rows])
 
 
+class Packed(_Planned):
+    """Whole examples that share rows of at most ``max_length`` tokens. Arguments as for `Documents`."""
+
+    def __init__(self, corpus: Corpus, max_length: int, *, batch_size: int, epochs: int, seed: int) -> None:
+        import numpy as np  # noqa: PLC0415 - an extra
+
+        lengths = corpus.lengths()
+        self.corpus, self.shared = corpus, pack(lengths.tolist(), max_length)
+        super().__init__(np.array([lengths[row].sum() for row in self.shared]), batch_size, epochs, seed)
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """These rows as tensors."""
+        return _laid_out([_joined([self.corpus.example(each) for each in self.shared[row]]) for row in rows])
+
+
 class Pairs(_Planned):
     """Prompts with two answers each; in the corpus prompt, chosen and rejected are three examples (see `segments`).
 
@@ -192,13 +211,11 @@ class Pairs(_Planned):
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """These pairs as tensors."""
-        import numpy as np  # noqa: PLC0415
-
         laid = []
         for answer in (1, 2):
             for row in rows:
-                prompt, said = self.corpus.example(3 * row), self.corpus.example(3 * row + answer)
-                laid.append((np.concatenate([prompt[0], said[0]]), np.concatenate([prompt[1], said[1] & LEARN])))
+                ids, flags = self.corpus.example(3 * row + answer)
+                laid.append(_joined([self.corpus.example(3 * row), (ids, flags & LEARN)]))  # no start: one text
         batch = _laid_out(laid)
         return Batch(batch.tensors, len(rows), batch.tokens)
 
@@ -209,6 +226,34 @@ def segments(pairs: Iterable[Pair]) -> Iterator[Encoded]:
         yield Encoded(pair.prompt, [False] * len(pair.prompt))
         for answer in (pair.chosen, pair.rejected):
             yield Encoded(answer, [True] * len(answer))
+
+
+def pack(lengths: Sequence[int], longest: int) -> list[list[int]]:
+    """Which examples share a row of at most ``longest`` tokens: first fit, longest first.
+
+    Args:
+        lengths: Tokens of each example.
+        longest: Tokens of a row.
+    """
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        at = next((at for at, left in enumerate(room) if left >= lengths[index]), None)
+        if at is None:
+            rows.append([])
+            room.append(longest)
+            at = len(rows) - 1
+        rows[at].append(index)
+        room[at] -= lengths[index]
+    return rows
+
+
+def _joined(parts: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Ids and flags one after another."""
+    import numpy as np  # noqa: PLC0415
+
+    ids, flags = zip(*parts, strict=True)
+    return np.concatenate(ids), np.concatenate(flags)
 
 
 def _shuffled(count: int, *seed: int) -> NDArray[Any]:

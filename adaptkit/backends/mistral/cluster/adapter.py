@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,13 +10,9 @@ from typing import ClassVar
 from adaptkit.adapter import ChatOptions, Context, DataFile, Plan
 from adaptkit.backends.base_model import HUB, Base, find_base, hub_id, local_folder
 from adaptkit.backends.causal_model import refuse_quantized
-from adaptkit.backends.engines import Engine, engine_for
-from adaptkit.backends.engines.objects import is_address
-from adaptkit.backends.engines.storage import at_hand
-from adaptkit.backends.local_jobs import Job, Spec
-from adaptkit.backends.local_jobs.data import copy_of, keep
+from adaptkit.backends.engines.jobs import EngineJobs
 from adaptkit.backends.local_model import BATCH
-from adaptkit.backends.local_models import LocalModels, model_of
+from adaptkit.backends.local_models import LocalModels
 from adaptkit.backends.mistral.adapter import MistralAdapter
 from adaptkit.backends.mistral.cluster.figures import Figures, figures, refuse_if_short
 from adaptkit.backends.mistral.cluster.pace import measured
@@ -28,7 +23,7 @@ from adaptkit.backends.mistral.config import MistralConfig
 from adaptkit.backends.mistral.stages import CheckedFile, checked_files, contents_of
 from adaptkit.backends.mistral_checks import record_rules
 from adaptkit.data import Dataset
-from adaptkit.errors import MissingDependencyError, NotFoundError
+from adaptkit.errors import MissingDependencyError
 from adaptkit.machine import this_machine
 from adaptkit.types import Event, Likelihood, Message, Reply, Snapshot
 
@@ -38,28 +33,19 @@ _NEEDED = ("torch", "transformers", "peft", "numpy", "mistral_common")
 
 
 class ClusterAdapter(MistralAdapter):
-    """Jobs, models and data lie under ``<home>/mistral``, or under ``run.folder`` where machines share one.
-
-    A job's id is its tag, so that sending a submission again is safe; a model's id is the path of its folder.
-    """
+    """Jobs are those of `EngineJobs`, models those of `LocalModels`."""
 
     where: ClassVar[str] = "cluster"
 
     def __init__(self, config: MistralConfig, context: Context) -> None:
         super().__init__(config, context)
-        shared = config.run.folder
-        here = shared is None or is_address(shared)
-        self._home = context.home / "mistral" if here else Path(str(shared)).expanduser()
-        self._models = LocalModels(self._home, self.backend, config.model, offline=self._offline)
+        self._jobs = EngineJobs(self.backend, "adaptkit.backends.mistral.cluster.running", config.run, context)
+        self._models = LocalModels(self._jobs.home, self.backend, config.model, offline=self._offline)
 
     @property
     def _offline(self) -> bool:
         """Whether nothing may be fetched."""
         return not self.context.egress.allows(HUB)
-
-    @property
-    def _engine(self) -> Engine:
-        return engine_for(self.config.run, self.context.egress)
 
     @property
     def destinations(self) -> tuple[str, ...]:
@@ -103,41 +89,24 @@ class ClusterAdapter(MistralAdapter):
         of_stages = [
             tokens["train" if stage.data is None else f"stage-{number}"] for number, stage in enumerate(here.stages, 1)
         ]
-        speed = config.run.tokens_per_second or measured(self._home, config)
+        speed = config.run.tokens_per_second or measured(self._jobs.home, config)
         found = figures(here, size, of_stages, speed)
         if machine is not None:
-            refuse_if_short(here, found, machine, self._home)
+            refuse_if_short(here, found, machine, self._jobs.home)
         return found
 
     def upload(self, file: DataFile) -> str:
         """Keep a copy of the data: the job must not change with the user's file."""
-        return keep(self._home, file)
+        return self._jobs.upload(file)
 
     def has_upload(self, file_id: str) -> bool:
         """Whether the copy is still there."""
-        return copy_of(self._home, file_id).is_file()
+        return self._jobs.has_upload(file_id)
 
     def submit(self, plan: Plan[MistralConfig], uploads: Mapping[str, str], tag: str) -> Snapshot:
         """Make the job and start its processes; a job of that tag is found, and continued if it was interrupted."""
-        config = plan.config
-        spec = Spec(
-            id=tag,
-            backend=self.backend,
-            program="adaptkit.backends.mistral.cluster.running",
-            queue=config.device if config.run.engine == "local" else "",
-            config=config.model_dump(mode="json"),
-            files={purpose: str(copy_of(self._home, name)) for purpose, name in uploads.items()},
-            fingerprint=plan.fingerprint,
-            offline=self._offline or HUB not in self.destinations,
-            created=time.time(),
-            run=config.run.model_dump(mode="json"),
-        )
-        return self._started(Job.create(self._home, spec))
-
-    def _started(self, job: Job) -> Snapshot:
-        engine = self._engine
-        engine.start(job)
-        return engine.snapshot(job)
+        offline = self._offline or HUB not in self.destinations
+        return self._jobs.submit(plan, uploads, tag, device=plan.config.device, offline=offline)
 
     def estimate(self, plan: Plan[MistralConfig], uploads: Mapping[str, str]) -> float | None:
         """What the hours of the GPUs cost by the price and the speed of ``run``; nothing where no price is given."""
@@ -149,33 +118,27 @@ class ClusterAdapter(MistralAdapter):
 
     def poll(self, job_id: str) -> Snapshot:
         """How the job stands; ``paused`` with ``interrupted`` when its processes are gone before its end."""
-        return self._engine.snapshot(Job(self._home, job_id))
+        return self._jobs.poll(job_id)
 
     def cancel(self, job_id: str) -> None:
         """Ask the job to stop at its next step; a waiting or interrupted job is cancelled at once."""
-        self._engine.cancel(Job(self._home, job_id))
+        self._jobs.cancel(job_id)
 
     def retrieve(self, job_id: str) -> str:
         """The model's folder."""
-        heard = self.poll(job_id)
-        if is_address(heard.raw.get("model")):
-            return at_hand(str(heard.raw["model"]), (self._home / "models" / job_id).resolve())
-        return model_of(heard, self.backend)
+        return self._jobs.retrieve(job_id)
 
     def events(self, job_id: str, after: str | None) -> Sequence[Event]:
         """What happened since the event of that id."""
-        return Job(self._home, job_id).events(after)
+        return self._jobs.events(job_id, after)
 
     def find(self, tag: str) -> Sequence[Snapshot]:
         """The job of that tag, which is its id."""
-        try:
-            return [self.poll(tag)]
-        except NotFoundError:
-            return []
+        return self._jobs.find(tag)
 
     def restart(self, job_id: str) -> Snapshot:
         """Start processes for a job that lost its own; it goes on from the last whole checkpoint."""
-        return self._started(Job(self._home, job_id))
+        return self._jobs.restart(job_id)
 
     # -- models -------------------------------------------------------------------------------------------------
 

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
-from adaptkit.backends.chat_tokenizer import Encoded, Tokenizer
-from adaptkit.backends.local_jobs import Job, Work
+from adaptkit.backends.local_jobs import Job
 from adaptkit.backends.mistral.config import MistralConfig, Stage
 from adaptkit.backends.mistral.stages import validation_purpose
-from adaptkit.backends.training import corpus
 from adaptkit.backends.training.corpus import Corpus
-from adaptkit.backends.training.encode import Tally, examples, pairs
-from adaptkit.backends.training.parallel import Group
-from adaptkit.backends.training.rows import Documents, Examples, Pairs, Rows, segments
+from adaptkit.backends.training.reading import Reader
+from adaptkit.backends.training.rows import Documents, Examples, Pairs, Rows
 from adaptkit.data import Dataset
 from adaptkit.data.records import TextRecord
 
@@ -73,23 +67,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Reads the files of a job.
+    """Lays the files of a job out as what its stages learn from.
 
     Attributes:
         job: The job.
         config: Resolved settings.
-        tokenizer: The model's.
-        folder: Where the corpora go.
-        group: The processes: the leading one encodes, and all read.
-        work: Whom to tell.
+        reader: Reads the files.
     """
 
     job: Job
     config: MistralConfig
-    tokenizer: Tokenizer
-    folder: Path
-    group: Group
-    work: Work
+    reader: Reader
 
     def parts(self) -> list[Part]:
         """The stages with their data, all of it encoded."""
@@ -104,12 +92,12 @@ class Encoder:
     def _held_out(self, number: int, stage: Stage) -> HeldOut | None:
         if stage.validation is None:
             return None
-        purpose = validation_purpose(number, self.config)
+        purpose, group = validation_purpose(number, self.config), self.reader.group
         once = stage.model_copy(update={"epochs": 1})
         own = self._corpus(purpose, once)
-        texts = Dataset.open(self.job.spec.files[purpose]) if stage.method == "cpt" and self.group.leads else ()
+        texts = Dataset.open(self.job.spec.files[purpose]) if stage.method == "cpt" and group.leads else ()
         characters = sum(len(record.text) for record in texts if isinstance(record, TextRecord))
-        return HeldOut(self._laid_out(once, own), own.tokens - own.examples, self.group.share(characters) or None)
+        return HeldOut(self._laid_out(once, own), own.tokens - own.examples, group.share(characters) or None)
 
     def _rows(self, number: int, stage: Stage) -> Rows:
         own = self._corpus("train" if stage.data is None else f"stage-{number}", stage)
@@ -124,32 +112,4 @@ class Encoder:
         return Pairs(own, **how) if stage.method == "dpo" else Examples(own, **how)
 
     def _corpus(self, purpose: str, stage: Stage) -> Corpus:
-        folder = self.folder / purpose
-        return corpus.build(folder, self.group, partial(self._write, folder, purpose, stage), self.work.between)
-
-    def _write(self, folder: Path, purpose: str, stage: Stage) -> None:
-        tally = Tally()
-        vocabulary = len(self.tokenizer.tokenizer)
-
-        def tell(count: int, tokens: int) -> None:
-            self.work.tell("status", f"reading {purpose}: {count:,} examples, {tokens:,} tokens")
-
-        corpus.write(folder, self._encoded(purpose, stage, tally), vocabulary, self.work.between, tell)
-        for words in tally.warnings(stage.max_length or 0):
-            self.work.tell("warning", f"{purpose}: {words}")
-
-    def _encoded(self, purpose: str, stage: Stage, tally: Tally) -> Iterator[Encoded]:
-        records = iter(Dataset.open(self.job.spec.files[purpose]))
-        if stage.method == "dpo":
-            return segments(pairs(records, self.tokenizer, stage.max_length or 0, tally))
-        if stage.method == "cpt":  # documents are cut into rows later on, and lose nothing
-            return map(self._begun, examples(records, self.tokenizer, None, tally))
-        return examples(records, self.tokenizer, stage.max_length, tally)
-
-    def _begun(self, document: Encoded) -> Encoded:
-        """A document after what stands between documents, so that its first token is learned too."""
-        begin, end = self.tokenizer.tokenizer.bos_token_id, self.tokenizer.eos
-        first = document.ids[0]
-        if end is None or first in (begin, end):
-            return document
-        return Encoded([end, *document.ids], [False, *document.learn])
+        return self.reader.corpus(purpose, self.job.spec.files[purpose], stage.method, stage.max_length or 0)

@@ -73,7 +73,8 @@ def memory(config: MistralConfig, size: Size, length: int) -> int:
         length: Tokens of the longest row.
     """
     halved = config.precision == "bf16"
-    full, parts = config.weights == "full", config.run.processes if shards(config) else 1
+    full = config.weights == "full"
+    parts = config.run.processes if config.run.spread(full=full) == "fsdp" else 1
     width = 2 if halved else 4
     trained = _trained(config, size)
     kept = trained * TRAINED + (size.beside if full else size.parameters) * width
@@ -86,13 +87,6 @@ def memory(config: MistralConfig, size: Size, length: int) -> int:
     once = 0 if not config.activation_checkpointing else KEPT
     activations = tokens * size.width * (size.layers * layers + once) * (width // 2)
     return math.ceil(kept / parts + whole + activations + tokens * size.vocabulary * LOGIT)
-
-
-def shards(config: MistralConfig) -> bool:
-    """Whether each process holds a part of the model."""
-    if config.run.processes == 1 or config.run.parallel == "ddp":
-        return False
-    return config.run.parallel == "fsdp" or config.weights == "full"
 
 
 def _trained(config: MistralConfig, size: Size) -> int:
@@ -117,7 +111,6 @@ def figures(config: MistralConfig, size: Size, tokens: Sequence[int | None], spe
     ]
     total = sum(known) if len(known) == len(stages) else None
     seconds = None if total is None or speed is None else total / speed
-    rate = config.run.usd_per_gpu_hour
     return Figures(
         parameters=size.parameters,
         trained=_trained(config, size),
@@ -126,7 +119,7 @@ def figures(config: MistralConfig, size: Size, tokens: Sequence[int | None], spe
         tokens=total,
         steps=None if total is None else _steps(config, known),
         seconds=seconds,
-        usd=None if seconds is None or rate is None else seconds / 3600 * config.run.processes * rate,
+        usd=None if seconds is None else config.run.usd(seconds),
     )
 
 

@@ -18,7 +18,6 @@ from adaptkit.backends.causal_model import refuse_quantized
 from adaptkit.backends.chat_tokenizer import open_tokenizer
 from adaptkit.backends.local_jobs import Job, Work
 from adaptkit.backends.mistral.cluster.encoding import Encoder, HeldOut, Part
-from adaptkit.backends.mistral.cluster.figures import shards
 from adaptkit.backends.mistral.cluster.loading import Loader
 from adaptkit.backends.mistral.cluster.settings import on_machine, resolve
 from adaptkit.backends.mistral.cluster.sizes import size_of
@@ -30,6 +29,7 @@ from adaptkit.backends.training.failures import explained
 from adaptkit.backends.training.loop import Result, Settings, held_out_loss, train
 from adaptkit.backends.training.losses import Loss, PreferenceLoss, token_loss
 from adaptkit.backends.training.parallel import Group, Spread, joined
+from adaptkit.backends.training.reading import Reader
 from adaptkit.backends.training.saving import facts_of, write
 from adaptkit.backends.training.threads import settle_threads
 from adaptkit.machine import this_machine
@@ -81,8 +81,7 @@ def _run(run: _Run) -> Path:
     work.between()
     new = words(job, run.config, run.base, folder=folder / "tokenizer", group=run.group, between=work.between)
     tokenizer = open_tokenizer(new.folder)
-    encoder = Encoder(job, run.config, tokenizer, folder / "corpora", run.group, work)
-    parts = encoder.parts()
+    parts = Encoder(job, run.config, Reader(tokenizer, folder / "corpora", run.group, work)).parts()
     work.enter()
     previous: Path | None = None
     for part in parts:
@@ -104,7 +103,7 @@ def _learned(run: _Run, part: Part, loader: Loader, previous: Path | None) -> Re
         schedule=config.schedule,
         warmup=config.warmup,
         micro_batch_size=config.micro_batch_size,
-        parallel="fsdp" if shards(config) else "ddp",
+        parallel=config.run.spread(full=config.weights == "full"),
         precision="bf16" if config.precision == "bf16" else "fp32",
         activation_checkpointing=bool(config.activation_checkpointing),
         checkpoint_every=config.checkpoint_every,

@@ -23,10 +23,7 @@ def resolve(config: MistralConfig, base: Base | None, size: Size | None) -> Mist
     Raises:
         UnsupportedError: the fields contradict each other or the model.
     """
-    if config.run.nodes > 1 and config.run.engine == "local":
-        raise UnsupportedError('engine = "local" is one machine; use engine = "slurm" or "ray" for more nodes')
-    if config.run.processes > 1 and config.dropout:
-        raise UnsupportedError("dropout differs by the number of processes, so what is learned would too; leave it out")
+    config.run.require(config.dropout)
     defaults = defaults_for(size.parameters if size is not None else None)
     reads = base.size("max_position_embeddings", LONGEST) if base is not None else None
     lora = config.weights == "lora"

@@ -104,10 +104,12 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Oldest Python with everything; newest without torch, whose CPU build is not to be had for every Python."""
     wheel = _wheel(session)
+    trains = session.python == AVAILABLE[0]
     extras = "anthropic,bedrock,cli,eval,mistral,openai,optimize,parquet,postgres,report,schema,together"
-    extras += ",ray,slurm,storage,train,trl" if session.python == AVAILABLE[0] else ""
-    session.install("-q", *CONSTRAINED, f"adaptkit[{extras}] @ {wheel.resolve().as_uri()}", *TEST_TOOLS)
-    _pytest(session, *(() if session.python == AVAILABLE[0] else WITHOUT_TORCH))
+    extras += ",ray,slurm,storage,train" if trains else ""
+    tools = (*TEST_TOOLS, "trl>=1.16,<2") if trains else TEST_TOOLS
+    session.install("-q", *CONSTRAINED, f"adaptkit[{extras}] @ {wheel.resolve().as_uri()}", *tools)
+    _pytest(session, *(() if trains else WITHOUT_TORCH))
 
 
 @nox.session(python=AVAILABLE[:1])

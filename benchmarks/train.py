@@ -74,15 +74,14 @@ def make_chats(file: Path, count: int) -> None:
 # -- the three, each in a process of its own ------------------------------------------------------------------------
 
 
-def setup(given: argparse.Namespace, work: Any) -> tuple[Any, list[Any]]:
-    """The start of our own run: the model's files, and the encoded chats."""
-    from adaptkit.backends.lora.training import Setup
-
+def setup(given: argparse.Namespace, work: Any) -> tuple[Any, Any, Any]:
+    """The start of our own run: its settings, the processes, and the encoded chats."""
     from adaptkit.backends.base_model import find_base
     from adaptkit.backends.chat_tokenizer import ChatTokenizer
     from adaptkit.backends.lora.config import LoraConfig, resolve
-    from adaptkit.backends.training.encode import encode
-    from adaptkit.data import Dataset
+    from adaptkit.backends.lora.running import rows_of
+    from adaptkit.backends.training.parallel import joined
+    from adaptkit.backends.training.reading import Reader
     from adaptkit.machine import this_machine
 
     base = find_base(str(given.folder), given.folder)
@@ -90,9 +89,10 @@ def setup(given: argparse.Namespace, work: Any) -> tuple[Any, list[Any]]:
                        schedule="constant", warmup=0.0, device=given.device, learning_rate=1e-3,
                        checkpoint_every=10**6)  # fmt: skip
     config = resolve(asked, base, this_machine())
-    tokenizer = ChatTokenizer(base.folder)
-    encoded = encode(Dataset.open(given.chats, format="openai"), tokenizer, 512).encoded
-    return Setup(config, base, tokenizer, Path(tempfile.mkdtemp()), work), encoded
+    with joined(config.device) as group:
+        reader = Reader(ChatTokenizer(base.folder), Path(tempfile.mkdtemp()), group, work)
+        corpus = reader.corpus("train", str(given.chats), "sft", 512)
+    return config, group, rows_of(corpus, config, epochs=given.epochs)
 
 
 class Timed:
@@ -106,25 +106,31 @@ class Timed:
     def tell(self, *_: Any, **__: Any) -> None:
         pass
 
+    def between(self) -> None:
+        pass
+
     def should_stop(self) -> bool:
         self.times.append(time.time())
         return False
 
 
 def ours(given: argparse.Namespace) -> tuple[list[float], list[int]]:
-    from adaptkit.backends.lora.training import import_trainer, train_sft
+    from adaptkit.backends.lora.loading import build_model
+    from adaptkit.backends.lora.running import settings_of
+    from adaptkit.backends.training.loop import train
+    from adaptkit.backends.training.losses import token_loss
 
-    import_trainer()
     times: list[float] = []
-    found, encoded = setup(given, Timed(times))
-    train_sft(found, encoded, [])
-    return times, [sum(len(encoded[at]) for at in batch) for batch in planned(found, encoded)]
+    work = Timed(times)
+    config, group, rows = setup(given, work)
+    model, folder = build_model(config, given.folder), Path(tempfile.mkdtemp())
+    train(model, rows, token_loss, settings_of(config), group=group, folder=folder, work=work)
+    # asked before the first step too
+    return times[1:], [int(rows.lengths[batch].sum()) for batch in planned(rows)]
 
 
-def planned(found: Any, encoded: list[Any]) -> list[list[int]]:
-    from adaptkit.backends.training.batches import plan_batches
-
-    return plan_batches([len(example) for example in encoded], BATCH, found.config.epochs, 0)
+def planned(rows: Any) -> list[list[int]]:
+    return [rows.of_step(step) for step in range(rows.steps)]
 
 
 def plain(given: argparse.Namespace) -> tuple[list[float], list[int]]:
@@ -260,7 +266,7 @@ def worker_start(given: argparse.Namespace, base: Path, chats: Path, home: Path)
 def share_threads(base: Path) -> None:
     """Give the baselines the one thread that our worker takes for a small model: they gain by it too."""
     from adaptkit.backends.base_model import find_base
-    from adaptkit.backends.lora.running import SMALL
+    from adaptkit.backends.training.threads import SMALL
 
     if find_base(str(base), base).parameters < SMALL:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -286,7 +292,7 @@ def main() -> None:
         epochs = max(1, given.steps * BATCH // 160)
         given.folder, given.chats, given.epochs = base, chats, epochs
         share_threads(base)
-        (folder / "plan.json").write_text(json.dumps(planned(*setup(given, None))))
+        (folder / "plan.json").write_text(json.dumps(planned(setup(given, Timed([]))[2])))
         kinds = ("plain", "ours", "trl")
         best = {kind: {"speed": 0.0, "first": float("inf")} for kind in kinds}
         started = float("inf")

@@ -8,6 +8,7 @@ the held-out sentences, as ``scripts/tiny_lingua.py`` says: coming near that is 
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path

@@ -101,9 +101,10 @@ class LoraAdapter(Adapter[LoraConfig]):
     def estimate(self, plan: Plan[LoraConfig], uploads: Mapping[str, str]) -> float | None:
         """What the hours of the GPUs cost by the price and the speed of ``run``; nothing where no price is given."""
         del uploads
-        run, epochs = plan.config.run, plan.config.epochs
+        run = self.config.run
         if run.usd_per_gpu_hour is None:
             return 0.0
+        epochs = plan.config.epochs
         if run.tokens_per_second is None or plan.tokens is None or epochs is None:
             return None
         return run.usd(plan.tokens * epochs / run.tokens_per_second)

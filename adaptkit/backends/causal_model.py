@@ -12,11 +12,12 @@ from adaptkit.errors import UnsupportedError
 __all__ = ["beside_text", "freeze_beside_text", "load_causal", "pattern_beside_text", "refuse_quantized"]
 
 
-def load_causal(folder: Path, **how: Any) -> Any:
+def load_causal(folder: Path, *, empty: bool = False, **how: Any) -> Any:
     """The model of a folder that has been checked; of a model that reads images too, all of it.
 
     Args:
         folder: With ``config.json`` and safetensors.
+        empty: Read no weights: the model is on the ``meta`` device, for `Spread` to fill.
         how: Further arguments of transformers' ``from_pretrained``, such as ``dtype``.
     """
     from transformers import (  # noqa: PLC0415 - an extra
@@ -28,6 +29,11 @@ def load_causal(folder: Path, **how: Any) -> Any:
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     kind = AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForImageTextToText
+    if empty:
+        import torch  # noqa: PLC0415
+
+        with torch.device("meta"):
+            return kind.from_config(config, trust_remote_code=False, **how).eval()
     return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, **how)
 
 

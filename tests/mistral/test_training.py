@@ -21,6 +21,7 @@ from adaptkit.backends.mistral.cluster.loading import Loader
 from adaptkit.backends.mistral.cluster.words import Words
 from adaptkit.errors import ConfigError
 from tests.engines.conftest import until
+from tests.training.scenes import alone
 
 TALK = [
     {"messages": [{"role": "user", "content": f"{n} and one?"}, {"role": "assistant", "content": f"It is {n + 1}."}]}
@@ -251,7 +252,7 @@ def test_a_base_with_mistrals_own_tokenizer_is_trained_with_its_ids(
     assert vision
     assert all(torch.equal(after[name].float(), before[name].float()) for name in vision), "the vision tower moved"
     assert any(not torch.equal(after[name].float(), before[name].float()) for name in after if name not in vision)
-    loaded = Loader(MistralConfig(model=str(base)), find_base(str(base), base), Words(base)).model(None)
+    loaded = Loader(MistralConfig(model=str(base)), find_base(str(base), base), Words(base), alone()).model(None)
     learned = {name for name, weight in loaded.named_parameters() if weight.requires_grad}
     assert learned
     assert not [name for name in learned if "vision" in name or "projector" in name], "they would take memory"

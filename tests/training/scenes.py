@@ -97,9 +97,10 @@ class Scene:
     score: bool = False
 
 
-def make_model(scene: Scene) -> Any:
+def make_model(scene: Scene, empty: bool = False) -> Any:
     torch.manual_seed(3)
-    model = MODELS[scene.model]()
+    with torch.device("meta" if empty else "cpu"):
+        model = MODELS[scene.model]()
     if not scene.lora:
         return model
     import peft
@@ -173,7 +174,7 @@ def play(scene: Scene, folder: Path, group: Group) -> None:
     """Train; what it told is in ``<name>.json``, the weights in ``<name>.safetensors``."""
     report.QUICKEST = report.SLOWEST = 0.0
     rows = make_rows(scene, folder, group)
-    model = make_model(scene)
+    model = make_model(scene, empty=not group.leads)
     reference = copy.deepcopy(model).eval().requires_grad_(False)
     settings = Settings(
         learning_rate=scene.learning_rate,
@@ -210,17 +211,22 @@ def play(scene: Scene, folder: Path, group: Group) -> None:
 
 def play_together(scenes: Sequence[Scene], folder: Path, world: int, *, dies: bool = False) -> None:
     """Play in processes of their own, which are a group."""
+    file = folder / f"scenes-{scenes[0].name}.json"
+    file.write_text(json.dumps([asdict(scene) for scene in scenes]))
+    run_together("tests.training.scenes", file, folder, world, dies=dies)
+
+
+def run_together(module: str, argument: Path, folder: Path, world: int, *, dies: bool = False) -> None:
+    """Run a module with an argument in a group of processes; what they print is in the folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    file = folder / f"scenes-{port}.json"
-    file.write_text(json.dumps([asdict(scene) for scene in scenes]))
     ranks = []
     for rank in range(world):
         here = {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank)}
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
         with (folder / f"log-{port}-{rank}.txt").open("w") as log:
-            command = [sys.executable, "-m", "tests.training.scenes", str(file)]
+            command = [sys.executable, "-m", module, str(argument)]
             ranks.append(subprocess.Popen(command, env={**os.environ, **here, **address}, stderr=log, stdout=log))
     try:
         codes = [rank.wait(timeout=800) for rank in ranks]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from adaptkit.errors import ConfigError
+from adaptkit.errors import ArtifactError, ConfigError
 
 __all__ = ["Group", "Parallel", "Precision", "Spread", "joined"]
 
@@ -133,7 +133,8 @@ class Spread:
     """A model that the processes of a group train together.
 
     Args:
-        model: A transformers or PEFT model, the same in all processes; it is moved to their devices.
+        model: A transformers or PEFT model, the same in all processes; it is moved to their devices. Weights are the
+            leading one's: the others' models may be empty (on the ``meta`` device), and get them from there.
         group: The processes.
         parallel: ``ddp``, a whole copy each; ``fsdp`` (FSDP2), a part of every decoder layer and of the rest each.
         precision: ``bf16`` computes in it; trained weights stay as they are, and gradients are summed in fp32.
@@ -144,16 +145,22 @@ class Spread:
         trained: What is learned, by its name in the model.
         sharded: Whether each process has a part of it.
         copied: Whether each has a copy of it whose gradients are summed.
+
+    Raises:
+        ArtifactError: the model of another process is not that of the leading one.
     """
 
     def __init__(self, model: Any, group: Group, parallel: Parallel, precision: Precision) -> None:
         self.inner, self.group, self.precision = model, group, precision
         self.sharded = group.world > 1 and parallel == "fsdp"
         self._bare: Any = None
+        held = _make_room(model, group, self.sharded) if group.world > 1 else {}
         if self.sharded:
-            self._bare = _without_weights(model)
+            self._bare = copy.deepcopy(model) if group.leads else None
             _shard(model, group, precision)
         self.model = model if self.sharded else model.to(group.device)
+        if group.world > 1:
+            _hand_out(model, group, held)
         # kept from now on: between forward and backward FSDP2 has other, gathered weights in the model
         self._weights = dict(model.named_parameters())
         self.trained = {name: weight for name, weight in self._weights.items() if weight.requires_grad}
@@ -195,7 +202,7 @@ class Spread:
             return self.inner
         import torch  # noqa: PLC0415
 
-        into = dict(self._bare.named_parameters())
+        into = dict(self._bare.named_parameters()) if self.group.leads else {}
         for name, weight in self._weights.items():
             full = weight.detach().full_tensor().cpu()
             if self.group.leads:
@@ -204,15 +211,61 @@ class Spread:
         return self._bare if self.group.leads else None
 
 
-def _without_weights(model: Any) -> Any:
-    """A copy of a model with nothing in its weights."""
+def _tensors(model: Any) -> dict[str, Any]:
+    """All weights and buffers, each once."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _make_room(model: Any, group: Group, sharded: bool) -> dict[str, Any]:
+    """Leave nothing in weights that are to be in parts, and make room on the device for all else that is empty.
+
+    Gives the weights that were there, by name. Room is made in place, so that tied weights stay tied.
+    """
     import torch  # noqa: PLC0415
 
-    empty = {
-        id(weight): torch.nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=weight.requires_grad)
-        for weight in model.parameters()
-    }
-    return copy.deepcopy(model, empty)
+    tensors, held = _tensors(model), {}
+    for (name, tensor), dtype in zip(tensors.items(), _types(tensors, group), strict=True):
+        weight = isinstance(tensor, torch.nn.Parameter)
+        if tensor.is_meta or (sharded and weight):
+            room = torch.empty(tensor.shape, dtype=dtype, device="meta" if sharded and weight else group.device)
+            held[name] = torch.nn.Parameter(room, requires_grad=tensor.requires_grad) if weight else room
+            torch.utils.swap_tensors(tensor, held[name])
+    return held
+
+
+def _types(tensors: dict[str, Any], group: Group) -> list[Any]:
+    """Of the leading process's tensors: an empty model does not know which its files leave in fp32 beside bf16."""
+    import torch  # noqa: PLC0415
+
+    mine = [[name, list(tensor.shape), tensor.requires_grad] for name, tensor in tensors.items()]
+    theirs, types = group.share([mine, [str(tensor.dtype) for tensor in tensors.values()]])
+    if mine != theirs:
+        raise ArtifactError(
+            f"process {group.rank} makes another model of the same files than process 0: see that all machines have "
+            "the same versions of transformers and peft, and that config.json says whether embeddings are tied"
+        )
+    return [getattr(torch, name.removeprefix("torch.")) for name in types]
+
+
+def _hand_out(model: Any, group: Group, held: dict[str, Any]) -> None:
+    """Give each process the leading one's weights, or its parts of them, a tensor at a time.
+
+    Args:
+        model: Spread; in the leading process its buffers, and its weights where it is copied, are in it.
+        group: The processes.
+        held: The leading process's weights that are to be in parts; no longer there afterwards.
+    """
+    import torch  # noqa: PLC0415
+    from torch.distributed.tensor import DTensor, distribute_tensor  # noqa: PLC0415
+
+    for name, tensor in _tensors(model).items():
+        if isinstance(tensor, DTensor):
+            whole = held.pop(name).detach()
+            if not group.leads:
+                whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=group.device)
+            tensor.detach().copy_(distribute_tensor(whole, tensor.device_mesh, tensor.placements))
+        else:
+            torch.distributed.broadcast(tensor.detach().contiguous(), 0)
 
 
 def _shard(model: Any, group: Group, precision: Precision) -> None:
@@ -226,6 +279,8 @@ def _shard(model: Any, group: Group, precision: Precision) -> None:
         if type(module).__name__ in layers:
             fully_shard(module, mesh=mesh, mp_policy=halved)
     fully_shard(model, mesh=mesh, mp_policy=halved)
+    # as `to_empty`, which would also empty the leading process's buffers
+    model._apply(lambda tensor: torch.empty_like(tensor, device=group.device) if tensor.is_meta else tensor)  # noqa: SLF001
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
@@ -236,7 +291,7 @@ def _copied(model: Any, group: Group) -> Any:
     from torch.nn.parallel import DistributedDataParallel  # noqa: PLC0415
 
     devices = None if group.device.type == "cpu" else [group.local]
-    made = DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+    made = DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, init_sync=False)
     made.register_comm_hook(None, lambda _, bucket: _summed(bucket))
     return made
 

@@ -13,7 +13,7 @@ from adaptkit.backends.mistral.config import MistralConfig
 from adaptkit.backends.training.adapters import adapter_settings
 from adaptkit.backends.training.loop import Settings
 from adaptkit.backends.training.parallel import Group, Spread
-from adaptkit.backends.vocabulary.weights import grow, trainable_rows
+from adaptkit.backends.vocabulary.weights import grow, make_room, trainable_rows
 
 __all__ = ["Loader"]
 
@@ -26,11 +26,13 @@ class Loader:
         config: Settings on this machine.
         base: The base.
         words: The training's tokenizer.
+        group: The processes. The leading one reads weights; the others' models are empty, for `Spread` to fill.
     """
 
     config: MistralConfig
     base: Base
     words: Words
+    group: Group
 
     def model(self, previous: Path | None) -> Any:
         """The model of the stage before, or the base for the first; what requires a gradient is to be learned.
@@ -47,16 +49,18 @@ class Loader:
             return model
         import peft  # noqa: PLC0415
 
-        if previous is not None:
+        if previous is None:
+            new, asked = self.words.extension, self.config
+            rows = None if new is None else trainable_rows(model, new)
+            settings = adapter_settings(model, rank=asked.rank, alpha=asked.alpha, dropout=asked.dropout, new_rows=rows)
+        elif self.group.leads:
             return peft.PeftModel.from_pretrained(model, str(previous), is_trainable=True)
-        new, asked = self.words.extension, self.config
-        rows = None if new is None else trainable_rows(model, new)
-        return peft.get_peft_model(
-            model,
-            adapter_settings(model, rank=asked.rank, alpha=asked.alpha, dropout=asked.dropout, new_rows=rows),
-        )
+        else:
+            settings = peft.PeftConfig.from_pretrained(str(previous))
+            settings.inference_mode = False
+        return peft.get_peft_model(model, settings)
 
-    def reference(self, previous: Path | None, group: Group, settings: Settings) -> Any:
+    def reference(self, previous: Path | None, settings: Settings) -> Any:
         """What DPO holds the model to: the one that the stage begins with, spread as that is, and never changed.
 
         ``None`` where that is the trained model without its adapter, which then need not be loaded twice.
@@ -65,7 +69,7 @@ class Loader:
             return None
         model = self.model(previous).requires_grad_(requires_grad=False)
         model.config.use_cache = False
-        return Spread(model.eval(), group, settings.parallel, settings.precision).model
+        return Spread(model.eval(), self.group, settings.parallel, settings.precision).model
 
     def _whole(self, previous: Path | None) -> Any:
         """The model without PEFT's weights."""
@@ -75,7 +79,11 @@ class Loader:
         # trained weights stay in fp32; a base that only lends itself may lie in bf16, as it is computed with
         halved = self.config.precision == "bf16" and not full
         begins = previous if full and previous is not None else None
-        model = load_causal(begins or self.base.folder, dtype=torch.bfloat16 if halved else torch.float32)
-        if self.words.extension is not None and begins is None:
-            grow(model, self.words.extension)
+        dtype = torch.bfloat16 if halved else torch.float32
+        model = load_causal(begins or self.base.folder, empty=not self.group.leads, dtype=dtype)
+        new = self.words.extension if begins is None else None
+        if new is not None and self.group.leads:
+            grow(model, new)
+        elif new is not None:
+            make_room(model, new.ids.stop)
         return model

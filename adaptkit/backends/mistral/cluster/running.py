@@ -87,7 +87,7 @@ def _run(run: _Run) -> Path:
     for part in parts:
         ended = target if part is parts[-1] else folder / f"stage-{part.number}" / "model"
         if not (ended / MANIFEST).is_file():
-            result = _learned(run, part, Loader(run.config, run.base, new), previous)
+            result = _learned(run, part, Loader(run.config, run.base, new, run.group), previous)
             if run.group.leads:
                 _save(run, result, new, ended)
             run.group.barrier()
@@ -111,7 +111,7 @@ def _learned(run: _Run, part: Part, loader: Loader, previous: Path | None) -> Re
     )
     loss: Loss = token_loss
     if stage.method == "dpo":
-        loss = PreferenceLoss(stage.beta or 0.0, loader.reference(previous, group, settings))
+        loss = PreferenceLoss(stage.beta or 0.0, loader.reference(previous, settings))
 
     def score(spread: Spread, held_out: HeldOut) -> dict[str, float]:
         return held_out.figures(held_out_loss(spread, held_out.rows, loss, config.micro_batch_size))

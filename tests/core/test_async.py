@@ -182,7 +182,7 @@ def test_a_thousand_waiting_jobs_hold_few_threads(run, service):
         ).id
         for number in range(1000)
     ]  # fmt: skip
-    most = 0
+    before = most = threading.active_count()  # other tests of this process may have left some
 
     async def do(client):
         nonlocal most
@@ -203,7 +203,7 @@ def test_a_thousand_waiting_jobs_hold_few_threads(run, service):
         assert all(job.status is Status.SUCCEEDED for job in jobs)
 
     run(do, clock=SystemClock(), poll_after=0.5)
-    assert most < 60
+    assert most - before < 60
 
 
 def test_more_questions_are_under_way_than_a_loop_has_usual_threads(loop):

@@ -77,11 +77,9 @@ def digest(job: Job) -> str:
     [
         (ROWS, {"weights": "dora"}, "ddp"),
         (ROWS, {"weights": "full", "gradient_accumulation": 2, "batch_size": 3}, "fsdp"),
-        (PAIRS, {"method": "dpo"}, "ddp"),
         (PAIRS, {"method": "dpo", "weights": "full"}, "fsdp"),
-        (ROWS, {"packing": True, "max_length": 128}, "fsdp"),
     ],
-    ids=["dora", "full", "dpo", "dpo of all weights", "packed, in parts"],
+    ids=["dora", "full", "dpo of all weights"],
 )
 def test_two_processes_learn_what_one_learns(
     tmp_path: Path, rows: list[dict[str, Any]], given: dict[str, Any], parallel: str

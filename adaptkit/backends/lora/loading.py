@@ -12,8 +12,14 @@ from adaptkit.backends.training.adapters import adapter_settings
 __all__ = ["build_model", "load_base"]
 
 
-def load_base(config: LoraConfig, folder: Path) -> Any:
-    """The base, in the precision that it is trained in."""
+def load_base(config: LoraConfig, folder: Path, *, empty: bool = False) -> Any:
+    """The base, in the precision that it is trained in.
+
+    Args:
+        config: Resolved settings.
+        folder: Of the base.
+        empty: Read no weights, for `Spread` to fill them in; those of 4 bits every process reads.
+    """
     import torch  # noqa: PLC0415 - an extra
 
     # trained weights stay in fp32; a base that only lends itself may lie in bf16, as it is computed with
@@ -29,16 +35,17 @@ def load_base(config: LoraConfig, folder: Path) -> Any:
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
         how["device_map"] = {"": torch.cuda.current_device()}
-    model = load_causal(folder, **how)
+        empty = False
+    model = load_causal(folder, empty=empty, **how)
     freeze_beside_text(model)
     return model
 
 
-def build_model(config: LoraConfig, folder: Path) -> Any:
-    """The base with what is to be trained in it; that requires gradients, and nothing else does."""
+def build_model(config: LoraConfig, folder: Path, *, empty: bool = False) -> Any:
+    """The base with what is to be trained in it: that requires gradients. Arguments as for `load_base`."""
     import torch  # noqa: PLC0415
 
-    model = load_base(config, folder)
+    model = load_base(config, folder, empty=empty)
     torch.manual_seed(config.seed)
     if config.weights == "full":
         return model

@@ -77,7 +77,7 @@ def _trained(job: Job, work: Work, config: LoraConfig, base: Base, group: Group)
         return {"validation_loss": held_out_loss(spread, rows, loss, settings.micro_batch_size)}
 
     result = train(
-        build_model(config, base.folder),
+        build_model(config, base.folder, empty=not group.leads),
         rows_of(own, config, epochs=config.epochs or 1),
         loss,
         settings,
@@ -125,7 +125,7 @@ def _loss(config: LoraConfig, base: Base, group: Group) -> Loss:
         return token_loss
     if config.weights != "full":  # the base is what is left of the model without its adapter
         return PreferenceLoss(config.beta)
-    reference = load_base(config, base.folder).requires_grad_(requires_grad=False).eval()
+    reference = load_base(config, base.folder, empty=not group.leads).requires_grad_(requires_grad=False).eval()
     settings = settings_of(config)
     return PreferenceLoss(config.beta, Spread(reference, group, settings.parallel, settings.precision).model)
 

@@ -22,7 +22,8 @@ from adaptkit.backends.local_jobs import Job, Spec
 from adaptkit.types import Snapshot, Status
 
 ROOT = Path(__file__).parents[2]
-LONGEST = 60.0
+#: For a machine that is many times slower than most.
+LONGEST = 240.0
 
 
 def until(true: Callable[[], Any], what: str = "", longest: float = LONGEST) -> Any:
@@ -64,8 +65,19 @@ def pids(job: Job) -> dict[int, int]:
     return {int(path.name[4:]): int(path.read_text()) for path in job.folder.glob("pid-*")}
 
 
+def go(job: Job) -> None:
+    """Let one that holds go on."""
+    (job.folder / "go").touch()
+
+
 def told(job: Job) -> list[str]:
     return [event.message for event in job.events(None)]
+
+
+def last_words(job: Job) -> str:
+    """The last event once its processes are gone: how a job ended is told after it is written down."""
+    until(lambda: not job.alive, "a process lives on")
+    return told(job)[-1]
 
 
 def ended(snapshot: Callable[[], Snapshot], status: Status, longest: float = LONGEST) -> Snapshot:

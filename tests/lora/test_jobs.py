@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +23,10 @@ from adaptkit.backends.lora.running import lower
 from adaptkit.backends.training import checkpoints
 from adaptkit.backends.training.failures import explained
 from adaptkit.process import process_name
+from tests.held import held
 from tests.lora.conftest import ROWS, Bench, digest
+
+__all__ = ["held"]
 
 
 def steps(bench: Bench, job_id: str) -> list[int]:
@@ -37,13 +41,17 @@ def kill_after(bench: Bench, adapter, job_id: str, step: int) -> None:
     bench.wait(adapter, job_id)
 
 
-def test_killed_at_several_points_ends_as_if_it_had_not_been(bench: Bench, trained: Path) -> None:
+def test_killed_at_several_points_ends_as_if_it_had_not_been(
+    bench: Bench, trained: Path, held: Callable[[str, int], None]
+) -> None:
     adapter = bench.adapter()
+    held("checkpoint", 2)
     job_id = bench.submit(adapter)
-    for step in (0, 2, 6):
+    for step, following in ((0, 2), (2, 6), (6, 1000)):
         kill_after(bench, adapter, job_id, step)
         snapshot = adapter.poll(job_id)
         assert (snapshot.status, snapshot.raw_status) == (Status.PAUSED, "interrupted")
+        held("checkpoint", following)
         assert adapter.restart(job_id).status is Status.QUEUED
     assert bench.wait(adapter, job_id).status == "succeeded", bench.log(job_id)
     model = Path(adapter.retrieve(job_id))
@@ -54,12 +62,18 @@ def test_killed_at_several_points_ends_as_if_it_had_not_been(bench: Bench, train
     assert told[-1] == 12
 
 
-def test_terminated_worker_checkpoints_and_goes_on(bench: Bench, trained: Path) -> None:
+def test_terminated_worker_checkpoints_and_goes_on(
+    bench: Bench, trained: Path, held: Callable[[str, int], None]
+) -> None:
     adapter = bench.adapter(checkpoint_every=1000)
+    held("metrics", 1)
     job_id = bench.submit(adapter)
     bench.wait(adapter, job_id, lambda _: bool(steps(bench, job_id)))
     bench.kill(job_id, signal.SIGTERM)
-    assert bench.wait(adapter, job_id).raw_status == "interrupted"
+    while bench.job(job_id).alive:  # it says that it stops, and then lets go
+        time.sleep(0.05)
+    assert adapter.poll(job_id).raw_status == "interrupted"
+    held("metrics", 1000)
     assert checkpoints.newest(bench.job(job_id).folder / "checkpoints") is not None
     adapter.restart(job_id)
     assert bench.wait(adapter, job_id).status == "succeeded"
@@ -95,7 +109,7 @@ def test_torn_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> None:
 
 
 def test_many_submissions_of_one_tag_make_one_worker(bench: Bench) -> None:
-    adapter = bench.adapter(epochs=200)
+    adapter = bench.adapter(epochs=2000)
     plan, uploads = bench.plan(adapter)
     bench.started.append("SAME")
     with ThreadPoolExecutor(8) as pool:

@@ -12,7 +12,8 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from adaptkit.backends.engines.config import RunConfig
@@ -22,7 +23,7 @@ from adaptkit.backends.local_jobs.queueing import turn
 from adaptkit.backends.local_jobs.work import Interrupted, ProcessWork, Stop
 from adaptkit.types import Status
 
-__all__ = ["main", "see_through"]
+__all__ = ["ending", "main", "see_through"]
 
 
 def see_through(job: Job, work: ProcessWork, perform: Callable[[], str]) -> None:
@@ -33,7 +34,7 @@ def see_through(job: Job, work: ProcessWork, perform: Callable[[], str]) -> None
         work: Of this process.
         perform: Runs the job's program, and gives the model's id.
     """
-    try:
+    with ending(job):
         work.between()
         with turn(job, work.between):
             job.update(status=Status.RUNNING, raw_status="running", worker=this_worker())
@@ -43,6 +44,13 @@ def see_through(job: Job, work: ProcessWork, perform: Callable[[], str]) -> None
         job.update(status=Status.SUCCEEDED, raw_status="succeeded", model=model)
         job.tell("status", "succeeded", model=model)
         shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
+
+
+@contextmanager
+def ending(job: Job) -> Iterator[None]:
+    """Write down how a job's work was ended by what is raised in the block; for the holder of its lock."""
+    try:
+        yield
     except (Stop, Interrupted):
         if job.cancelling:
             job.update(status=Status.CANCELLED, raw_status="cancelled")

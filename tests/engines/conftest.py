@@ -74,12 +74,6 @@ def told(job: Job) -> list[str]:
     return [event.message for event in job.events(None)]
 
 
-def last_words(job: Job) -> str:
-    """The last event once its processes are gone: how a job ended is told after it is written down."""
-    until(lambda: not job.alive, "a process lives on")
-    return told(job)[-1]
-
-
 def ended(snapshot: Callable[[], Snapshot], status: Status, longest: float = LONGEST) -> Snapshot:
     last = until(lambda: (seen := snapshot()).status.is_terminal and seen, "the job does not end", longest)
     assert last.status is status, last

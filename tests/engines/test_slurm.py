@@ -22,7 +22,7 @@ from adaptkit.backends.local_jobs import Job
 from adaptkit.errors import BackendError, ServiceError
 from adaptkit.types import Snapshot, Status
 from tests.engines.cluster import asked, cluster, slurm_folder
-from tests.engines.conftest import LONGEST, ROOT, ended, go, last_words, lives, make, pids, told, until
+from tests.engines.conftest import LONGEST, ROOT, ended, go, lives, make, pids, told, until
 
 __all__ = ["cluster", "slurm_folder"]
 
@@ -105,7 +105,7 @@ def test_what_runs_is_cancelled_at_its_next_step(cluster: Path, home: Path) -> N
     bench.gets_to(2)
     bench.engine.cancel(bench.job)
     bench.ends(Status.CANCELLED)
-    assert last_words(bench.job) == "cancelled"
+    assert told(bench.job)[-1] == "cancelled"
     until(lambda: not any(lives(pid) for pid in pids(bench.job).values()))
 
 

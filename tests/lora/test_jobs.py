@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from adaptkit import BackendError, NotFoundError, Status
+from adaptkit.backends.local_jobs import Interrupted, ProcessWork
 from adaptkit.backends.local_jobs import job as jobs
 from adaptkit.backends.local_jobs.failures import describe
 from adaptkit.backends.local_jobs.job import MOST_STARTS, Job, Spec
+from adaptkit.backends.local_jobs.worker import see_through
 from adaptkit.backends.lora.running import lower
 from adaptkit.backends.training import checkpoints
 from adaptkit.backends.training.failures import explained
@@ -228,6 +230,32 @@ def test_events_are_whole_lines_and_go_on_from_an_id(tmp_path: Path) -> None:
     job.tell("metrics", "…", step=3, loss=1.0)
     assert [event.data["step"] for event in job.events(seen[2].id)] == [3]
     assert sorted({event.id for event in job.events(None)}) == [event.id for event in job.events(None)]
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled", "interrupted"])
+def test_who_sees_the_end_finds_all_that_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    spec = Spec(
+        id="E", backend="lora", program="", queue="", config={}, files={}, fingerprint="", offline=True, created=0.0
+    )
+    job, update, seen = Job.create(tmp_path, spec), Job.update, []
+
+    def updated(self: Job, **changes: object) -> None:
+        seen.append((changes["raw_status"], self.events(None)[-1:]))
+        update(self, **changes)
+
+    def perform() -> str:
+        if end == "failed":
+            raise ValueError
+        if end == "cancelled":
+            job.ask_to_cancel()
+        if end != "succeeded":
+            raise Interrupted
+        return "model"
+
+    monkeypatch.setattr(Job, "update", updated)
+    see_through(job, ProcessWork(job), perform)
+    (status, (last,)) = seen[-1]
+    assert status == last.message == end
 
 
 def test_what_a_killed_client_left_of_a_job_is_cleared_away(tmp_path: Path) -> None:

@@ -41,20 +41,23 @@ def see_through(job: Job, work: ProcessWork, perform: Callable[[], str]) -> None
             job.tell("status", "running")
             work.told = job.mend_events()
             model = perform()
-        job.update(status=Status.SUCCEEDED, raw_status="succeeded", model=model)
         job.tell("status", "succeeded", model=model)
+        job.update(status=Status.SUCCEEDED, raw_status="succeeded", model=model)
         shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
 
 
 @contextmanager
 def ending(job: Job) -> Iterator[None]:
-    """Write down how a job's work was ended by what is raised in the block; for the holder of its lock."""
+    """Write down how a job's work was ended by what is raised in the block; for the holder of its lock.
+
+    It is told first, as every end is: whoever sees that a job has ended finds all its events there.
+    """
     try:
         yield
     except (Stop, Interrupted):
         if job.cancelling:
-            job.update(status=Status.CANCELLED, raw_status="cancelled")
             job.tell("status", "cancelled")
+            job.update(status=Status.CANCELLED, raw_status="cancelled")
             shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
         else:
             # whoever asked for this means to go on later, so it does not count as a worker that was killed
@@ -63,8 +66,8 @@ def ending(job: Job) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 - every failure ends here and is told
         traceback.print_exc()
         words = describe(error, job)
-        job.update(status=Status.FAILED, raw_status="failed", message=words)
         job.tell("status", "failed", message=words)
+        job.update(status=Status.FAILED, raw_status="failed", message=words)
 
 
 def _perform(job: Job, work: ProcessWork, lock: int) -> str:

@@ -19,7 +19,7 @@ from tests.engines.conftest import ROOT, until
 from tests.ports import free_ports
 
 #: Ray takes a while for everything.
-LONG = 240.0
+LONG = 400.0
 
 
 def _members(folder: str) -> list[int]:

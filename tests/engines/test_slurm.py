@@ -233,6 +233,36 @@ def test_a_cancelled_job_whose_launcher_is_killed_is_over(cluster: Path, home: P
     assert "queued again" not in told(bench.job)
 
 
+@pytest.mark.parametrize(
+    ("status", "losses", "after"),
+    [
+        ("running", 0, "running"),
+        ("running", 1, "failed"),
+        *((status, 0, status) for status in ("queued", "paused", "succeeded", "failed", "cancelled")),
+    ],
+)
+def test_the_batch_script_makes_good_what_was_lost_and_nothing_else(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, losses: int, after: str
+) -> None:
+    job = make(home, RunConfig(**ONE))
+    job.update(status=Status(status), raw_status=status, losses=losses)
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    command = [sys.executable, "-m", "adaptkit.backends.engines.slurm_node", str(job.folder)]
+    queued = (status, after) == ("running", "running")
+    if queued:
+        with job.lock():  # another worker has it
+            subprocess.run(command, check=True)
+        assert job.state.losses == losses
+    subprocess.run(command, check=True)
+    assert job.state.status == after
+    assert job.state.losses == losses + queued
+    assert (tmp_path / "asked").exists() == queued
+    assert not queued or (tmp_path / "asked").read_text() == "requeue 7\n"
+
+
 @pytest.mark.slow
 def test_a_rank_that_is_killed_each_time_fails_the_job(cluster: Path, home: Path) -> None:
     bench = Bench(home, config={"dies": 1}).start()

@@ -123,7 +123,7 @@ def _fields(config: BackendConfig, kind: type[BackendConfig]) -> Iterator[Field]
                 name, value, "decide", rival, f"{name} was {toml_value(value)}; the one is never made from the other"
             )
         else:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(name, known, n=1)
             hint = f"; the nearest is {near[0]}" if near else ""
             said = kind.instead.get(name)
             yield Field(name, value, "impossible", None, said or f"there is no such field{hint}")

@@ -1,6 +1,7 @@
 """Training speed of the loop: a model of Mistral's architecture from its configuration, full-parameter and LoRA.
 
-    python benchmarks/full.py [--size tiny|1b|3b] [--length 4096] [--device cpu|cuda] [--processes 2]
+    python benchmarks/full.py [--size tiny|1b|3b] [--weights full lora] [--length 4096] [--device cpu|cuda]
+                              [--processes 2]
 
 On a GPU: tokens/s, MFU and peak memory of one process, in bf16 with activation checkpointing where the size needs it.
 MFU counts 6 FLOPs for a weight and token (4 where it is frozen) and 12 L H Q T for attention, as PaLM's appendix B does
@@ -113,7 +114,7 @@ def ours(given: argparse.Namespace, folder: Path) -> None:
             activation_checkpointing=given.checkpointing,
             checkpoint_every=given.steps + 1,
         )
-        model = make_model(given.size, given.weights, given.device)
+        model = make_model(given.size, given.weights[0], given.device)
         parameters = sum(weight.numel() for weight in model.parameters())
         flops = Flops.of(model).per_token(given.length)
         train(model, rows, token_loss, settings, group=group, folder=Path(empty), work=work)
@@ -130,7 +131,7 @@ def plain(given: argparse.Namespace, folder: Path) -> None:
 
     with joined(given.device) as group:
         rows = make_rows(given, folder, group)
-    model = make_model(given.size, given.weights, given.device).train()
+    model = make_model(given.size, given.weights[0], given.device).train()
     learned = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=1e-5, weight_decay=0.0, fused=True)
     ended = []
@@ -184,7 +185,8 @@ def main() -> None:
     parser.add_argument(
         "--checkpointing", action="store_true", help="compute activations again instead of keeping them"
     )
-    for inner in ("--way", "--weights", "--folder"):
+    parser.add_argument("--weights", choices=["full", "lora"], nargs="+", default=["full", "lora"])
+    for inner in ("--way", "--folder"):
         parser.add_argument(inner, help=argparse.SUPPRESS)
     given = parser.parse_args()
     given.size = given.size or ("tiny" if given.device == "cpu" else "1b")
@@ -193,7 +195,7 @@ def main() -> None:
         (plain if given.way == "plain" else ours)(given, Path(given.folder))
         return
     with tempfile.TemporaryDirectory() as held:
-        for weights in ("full", "lora"):
+        for weights in given.weights:
             if given.device == "cuda":
                 on_gpu(given, weights, measured(given, "one", weights, Path(held)))
             else:

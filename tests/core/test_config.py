@@ -93,6 +93,12 @@ def test_every_mistake_is_named(tmp_path, text, words):
         assert word in said, said
 
 
+def test_a_name_that_is_not_near_is_not_guessed_at(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, '[targets.t]\nbackend = "openai"\nmodel = "gpt-4.1-mini"\n[targets.t.run]\nnodes = 2\n'))
+    assert str(caught.value).endswith("[targets.t] run: the openai backend has no such field.")
+
+
 def test_all_mistakes_are_named_at_once(tmp_path):
     text = '[targets.a]\nbackend = "nope"\n[targets.b]\nbackend = "scripted"\nx = 1\n[policy]\negress = 1\n[other]\n'
     with pytest.raises(ConfigError) as caught:

@@ -9,7 +9,6 @@ import os
 import platform
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,8 +18,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_ports
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
 NODES = ("127.0.0.1", "127.0.0.2")
+#: Seconds that a daemon or a command may take on a machine that is many times slower than most.
+LONGEST = 180.0
 
 # Ends the daemon when its standard input does: also if pytest itself is killed.
 _KEEPER = '"$@" </dev/null & read -r _; kill -TERM $!; wait $!'
@@ -30,7 +33,7 @@ ClusterName=adaptkit
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.sock,cred_expire=6
+AuthInfo=socket={folder}/munge.sock,cred_expire=10
 SlurmUser={user}
 SlurmdUser={user}
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -48,16 +51,12 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 MpiDefault=none
 KillWait=5
+MessageTimeout=60
+BatchStartTimeout=180
 NodeName={nodes[0]} NodeAddr=127.0.0.1 NodeHostname={host} Port={ports[1]} CPUs=8 State=UNKNOWN
 NodeName={nodes[1]} NodeAddr=127.0.0.1 NodeHostname={host} Port={ports[2]} CPUs=8 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [server.getsockname()[1] for server in servers]
 
 
 @contextmanager
@@ -75,12 +74,12 @@ def _daemon(*command: str, env: dict[str, str]) -> Iterator[None]:
     finally:
         assert keeper.stdin is not None
         keeper.stdin.close()
-        keeper.wait(timeout=60)
+        keeper.wait(timeout=LONGEST)
 
 
 def asked(*command: str, env: dict[str, str] | None = None) -> str:
     """What a command of Slurm prints."""
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=env).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=LONGEST, env=env).stdout
 
 
 @contextmanager
@@ -90,9 +89,7 @@ def slurm() -> Iterator[Path]:
     conf = folder / "slurm.conf"
     user = pwd.getpwuid(os.getuid()).pw_name
     conf.write_text(
-        _CONF.format(
-            host=platform.node().partition(".")[0], ports=_free_ports(3), folder=folder, user=user, nodes=NODES
-        )
+        _CONF.format(host=platform.node().partition(".")[0], ports=free_ports(3), folder=folder, user=user, nodes=NODES)
     )
     (folder / "state").mkdir()
     key = folder / "munge.key"
@@ -119,7 +116,7 @@ def slurm() -> Iterator[Path]:
 
 
 def _wait(folder: Path, true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LONGEST
     while True:
         with suppress(subprocess.CalledProcessError):  # it does not answer yet
             if true():

@@ -1,7 +1,8 @@
 """A machine of its own that counts: its folder is its own, and all that it shares with others is object storage.
 
-``python -m tests.engines.counting ADDRESS JOB LAUNCH FOLDER``. Config of the job: ``steps`` and ``pause``; a checkpoint
-after each step, of the sum so far and of some bulk. Its model is a folder.
+``python -m tests.engines.counting ADDRESS JOB LAUNCH FOLDER``. Config of the job: ``steps`` and ``pause``; ``holds`` is
+the step after which one that began with the first goes no further. A checkpoint after each step, of the sum so far and
+of some bulk. Its model is a folder.
 """
 
 from __future__ import annotations
@@ -26,10 +27,14 @@ def run(job: Job, work: Work) -> str:
     kept = job.folder / "checkpoints" / "sum.json"
     kept.parent.mkdir(exist_ok=True)
     state = json.loads(kept.read_text()) if kept.exists() else {"step": 0, "sum": 0}
+    until = None if state["step"] else job.spec.config.get("holds")
     work.tell("status", f"goes on after step {state['step']}")
     while state["step"] < job.spec.config["steps"]:
         if work.should_stop():
             raise Interrupted
+        if state["step"] == until:
+            time.sleep(0.05)
+            continue
         step = state["step"] + 1
         state = {"step": step, "sum": state["sum"] + int(rows[step % len(rows)])}
         work.tell("metrics", f"step {step}", step=step)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,14 +16,10 @@ from pathlib import Path
 import httpx2
 
 from tests.engines.conftest import ROOT, until
+from tests.ports import free_ports
 
 #: Ray takes a while for everything.
-LONG = 240.0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+LONG = 400.0
 
 
 def _members(folder: str) -> list[int]:
@@ -52,13 +47,8 @@ def ray_folder() -> Iterator[str]:
 @contextmanager
 def ray_cluster(folder: str) -> Iterator[str]:
     """Run a cluster with its files in a folder; gives the address of its dashboard."""
-    port = free_port()
-    ports = {
-        "port": free_port(),
-        "dashboard-port": port,
-        "dashboard-agent-listen-port": free_port(),
-        "ray-client-server-port": free_port(),
-    }
+    names = ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     bin_folder = Path(sys.executable).parent
     head = subprocess.Popen(
         [
@@ -79,7 +69,7 @@ def ray_cluster(folder: str) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    address = f"http://127.0.0.1:{port}"
+    address = f"http://127.0.0.1:{ports['dashboard-port']}"
     try:
         until(lambda: _ready(address), "the cluster does not start", LONG)
         yield address

@@ -3,7 +3,8 @@
 Each step adds ``world * (world - 1) / 2`` to a counter, so the end is known, however often it was stopped. Config:
 ``steps``, ``every`` (checkpoint), ``pause`` (seconds a step) and ``later`` (the same, once it goes on from a
 checkpoint); ``raises``, ``bursts`` and ``dies`` name the rank that ends badly at step 3, each in its way; one that
-``waits`` never takes a step.
+``waits`` never takes a step. One that ``holds`` says where its runs go no further until they are asked to stop or there
+is a file ``go`` in the job's folder: after which step, by the step that a run goes on from.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def run(job: Job, work: Work) -> str:
     import torch
     import torch.distributed as dist
 
-    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", timeout=timedelta(seconds=300))
     rank, world = dist.get_rank(), dist.get_world_size()
     config = job.spec.config
     replace_file(job.folder / f"pid-{rank}", str(os.getpid()).encode())
@@ -31,6 +32,7 @@ def run(job: Job, work: Work) -> str:
     kept.parent.mkdir(exist_ok=True)
     state = json.loads(kept.read_text()) if kept.exists() else {"step": 0, "sum": 0}
     pause = config.get("later", config["pause"]) if state["step"] else config["pause"]
+    until = config.get("holds", {}).get(str(state["step"]))
     dist.barrier()
     work.tell("status", f"{world} ranks go on after step {state['step']}")
     while config.get("waits"):
@@ -44,8 +46,12 @@ def run(job: Job, work: Work) -> str:
         work.checkpointed(state["step"])
 
     while state["step"] < config["steps"]:
-        what = torch.tensor([rank, int(work.should_stop())])
+        holds = state["step"] == until and not (job.folder / "go").exists()
+        what = torch.tensor([rank, int(work.should_stop()), int(holds)])
         dist.all_reduce(what)
+        if int(what[2]) and not int(what[1]):
+            time.sleep(0.05)
+            continue
         state = {"step": state["step"] + 1, "sum": state["sum"] + int(what[0])}
         work.tell("metrics", f"step {state['step']}", step=state["step"])
         if state["step"] == 3:

@@ -18,6 +18,8 @@ from adaptkit.errors import ConfigError
 from adaptkit.types import Status
 from tests.engines.conftest import ended, lives, make, pids, told, until
 
+pytestmark = pytest.mark.timeout(900)
+
 TWO = RunConfig(processes_per_node=2, retries=1)
 
 
@@ -41,7 +43,7 @@ def test_two_ranks_give_the_answer_of_the_first(home: Path) -> None:
 
 
 def test_a_killed_rank_is_made_good_from_the_checkpoint(home: Path) -> None:
-    job = make(home, TWO, pause=0.3)
+    job = make(home, TWO, holds={"0": 3})
     job.start()
     until(lambda: job.state.step >= 2)
     first = pids(job)
@@ -50,9 +52,8 @@ def test_a_killed_rank_is_made_good_from_the_checkpoint(home: Path) -> None:
     assert job.state.model == "sum-6-of-2"
     said = told(job)
     assert "rank 1 was killed by SIGKILL; going on from the last checkpoint (1 of 1 times)" in said
-    again = said.index("2 ranks go on after step 0") + 1
-    resumed = [line for line in said[again:] if line.startswith("2 ranks go on after step")]
-    assert resumed in (["2 ranks go on after step 2"], ["2 ranks go on after step 4"])
+    resumed = [line for line in said if line.startswith("2 ranks go on after step")]
+    assert resumed == ["2 ranks go on after step 0", "2 ranks go on after step 2"]
     assert job.state.losses == 0  # there was a step forward
     assert not any(lives(pid) for pid in first.values())
 
@@ -71,23 +72,23 @@ def test_a_rank_that_is_killed_each_time_fails_the_job_in_words(home: Path) -> N
 
 
 def test_a_killed_launcher_leaves_no_rank_and_the_job_goes_on(home: Path) -> None:
-    job = make(home, TWO, steps=30, pause=0.3)  # ends by itself long after it should be gone
+    job = make(home, TWO, holds={"0": 3})  # its ranks never end by themselves
     job.start()
     until(lambda: job.state.step >= 2)
     ranks = pids(job)
     assert all(lives(pid) for pid in ranks.values())
     os.kill(worker(job), signal.SIGKILL)
-    until(lambda: not any(lives(pid) for pid in ranks.values()), "ranks live on", longest=3.0)
-    until(lambda: job.snapshot().status is Status.PAUSED, "something holds the lock", longest=1.0)
+    until(lambda: not any(lives(pid) for pid in ranks.values()), "ranks live on")
+    until(lambda: job.snapshot().status is Status.PAUSED, "something holds the lock")
     assert job.snapshot().raw_status == "interrupted"
     job.start()
     ended(job.snapshot, Status.SUCCEEDED)
-    assert job.state.model == "sum-30-of-2"
+    assert job.state.model == "sum-6-of-2"
     assert sum(line.startswith("2 ranks go on after step") for line in told(job)) == 2
 
 
 def test_no_worker_starts_beside_ranks_that_still_live(home: Path) -> None:
-    job = make(home, TWO, steps=1000, pause=0.2)
+    job = make(home, TWO, holds={"0": 3})
     job.start()
     until(lambda: job.state.step >= 2)
     os.kill(pids(job)[0], signal.SIGSTOP)  # it will not see that its launcher is gone
@@ -120,7 +121,7 @@ def test_other_errors_stay_in_the_log(home: Path) -> None:
 
 
 def test_cancelled_at_the_next_step(home: Path) -> None:
-    job = make(home, TWO, steps=1000, pause=0.2)
+    job = make(home, TWO, holds={"0": 3})
     job.start()
     until(lambda: job.state.step >= 2)
     engine_for(TWO).cancel(job)
@@ -137,13 +138,14 @@ def test_cancelled_before_there_is_anything_to_keep(home: Path) -> None:
 
 
 def test_sigterm_leaves_a_checkpoint(home: Path) -> None:
-    job = make(home, TWO, every=1000, steps=8, pause=0.3)
+    job = make(home, TWO, every=1000, holds={"0": 3})
     job.start()
-    until(lambda: "step 2" in told(job))
+    until(lambda: "step 3" in told(job))
     os.kill(worker(job), signal.SIGTERM)
-    until(lambda: job.state.status is Status.PAUSED)
+    until(lambda: not job.alive)
+    assert job.state.status is Status.PAUSED
     step = job.state.step
-    assert step >= 2
+    assert step == 4
     assert json.loads((job.folder / "checkpoints/sum.json").read_text()) == {"step": step, "sum": step}
     job.start()
     ended(job.snapshot, Status.SUCCEEDED)

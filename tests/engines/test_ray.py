@@ -6,10 +6,10 @@ import http.server
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ from adaptkit.errors import (
 )
 from adaptkit.http import Egress
 from adaptkit.types import Snapshot, Status
-from tests.engines.conftest import lives, make, pids, told, until
-from tests.engines.ray_cluster import LONG, free_port, ray_cluster, ray_folder
+from tests.engines.conftest import go, lives, make, pids, told, until
+from tests.engines.ray_cluster import LONG, ray_cluster, ray_folder
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.timeout(900)
@@ -72,13 +72,12 @@ def driver(job: Job) -> int:
 
 def test_two_ranks_give_the_answer_of_the_first(cluster: str, home: Path) -> None:
     run = config(cluster)
-    engine, job = engine_for(run), make(home, run)
+    engine, job = engine_for(run), make(home, run, holds={"0": 3})
     assert isinstance(engine, RayEngine)
     assert engine.snapshot(job).raw_status == "interrupted"  # nobody has launched it
-    began = time.monotonic()
-    engine.start(job)
-    assert time.monotonic() - began < 20
+    engine.start(job)  # does not wait for the job, which does not end yet
     assert engine.snapshot(job).status in (Status.QUEUED, Status.RUNNING)
+    go(job)
     seen = ended(engine, job, Status.SUCCEEDED)
     assert seen.raw["model"] == "sum-6-of-2"
     assert told(job) == [
@@ -97,20 +96,19 @@ def test_two_ranks_give_the_answer_of_the_first(cluster: str, home: Path) -> Non
 @pytest.mark.slow
 def test_a_killed_rank_is_made_good_from_the_checkpoint(cluster: str, home: Path) -> None:
     run = config(cluster)
-    engine, job = RayEngine(run), make(home, run, steps=8, pause=0.3)
+    engine, job = RayEngine(run), make(home, run, holds={"0": 3})
     engine.start(job)
     until(lambda: job.state.step >= 2, "no checkpoint", LONG)
     first = pids(job)
     os.kill(first[1], signal.SIGKILL)
     ended(engine, job, Status.SUCCEEDED)
-    assert job.state.model == "sum-8-of-2"
+    assert job.state.model == "sum-6-of-2"
     said = told(job)
     assert any("going on from the last checkpoint (1 of 1 times)" in line for line in said)
     resumed = [line for line in said if line.startswith("2 ranks go on after step")]
-    assert resumed[0] == "2 ranks go on after step 0"
-    assert resumed[1:] in (["2 ranks go on after step 2"], ["2 ranks go on after step 4"])
+    assert resumed == ["2 ranks go on after step 0", "2 ranks go on after step 2"]
     steps = [int(line.removeprefix("step ")) for line in said if line.startswith("step ")]
-    assert steps[-1] == 8
+    assert steps[-1] == 6
     until(lambda: not any(lives(pid) for pid in first.values()), "the other rank lives on")
 
 
@@ -133,11 +131,12 @@ def test_two_clients_make_one_ray_job(cluster: str, home: Path) -> None:
 @pytest.mark.slow
 def test_a_lost_answer_makes_no_second_ray_job(cluster: str, home: Path) -> None:
     run = config(cluster, processes_per_node=1)
-    engine, job = RayEngine(run), make(home, run, steps=2)
+    engine, job = RayEngine(run), make(home, run, steps=2, holds={"0": 1})
     engine.start(job)
     (job.folder / "launch").unlink()  # as if the client had died before it could write that down
     engine.start(job)
     assert (job.folder / "launch").read_text() == "1"
+    go(job)
     ended(engine, job, Status.SUCCEEDED)
     assert len(ray_jobs(cluster, job)) == 1
 
@@ -145,7 +144,7 @@ def test_a_lost_answer_makes_no_second_ray_job(cluster: str, home: Path) -> None
 @pytest.mark.slow
 def test_a_killed_driver_is_an_interruption_and_the_next_launch_goes_on(cluster: str, home: Path) -> None:
     run = config(cluster)
-    engine, job = RayEngine(run), make(home, run, steps=8, pause=0.3)
+    engine, job = RayEngine(run), make(home, run, holds={"0": 3, "2": 5})
     engine.start(job)
     until(lambda: job.state.step >= 2, "no checkpoint", LONG)
     ranks = pids(job)
@@ -161,17 +160,17 @@ def test_a_killed_driver_is_an_interruption_and_the_next_launch_goes_on(cluster:
     )
     said = subprocess.check_output([sys.executable, "-c", code, repr(run.model_dump()), str(job.folder)], text=True)
     assert said.strip() in ("queued", "running")  # from another process
+    go(job)
     ended(engine, job, Status.SUCCEEDED)
-    assert job.state.model == "sum-8-of-2"
+    assert job.state.model == "sum-6-of-2"
     assert sorted(one["submission_id"] for one in ray_jobs(cluster, job)) == [f"{job.id}-1", f"{job.id}-2"]
-    assert "2 ranks go on after step 0" in told(job)
-    assert {"2 ranks go on after step 2", "2 ranks go on after step 4"} & set(told(job))
+    assert {"2 ranks go on after step 0", "2 ranks go on after step 2"} <= set(told(job))
 
 
 @pytest.mark.slow
 def test_cancelling_ends_the_processes(cluster: str, home: Path) -> None:
     run = config(cluster)
-    engine, job = RayEngine(run), make(home, run, steps=1000)
+    engine, job = RayEngine(run), make(home, run, holds={"0": 3})
     engine.start(job)
     until(lambda: job.state.step >= 2, "no checkpoint", LONG)
     ranks = pids(job)
@@ -211,7 +210,7 @@ def test_an_error_that_is_no_word_to_the_user_does_not_quote_data(cluster: str, 
     assert "RuntimeError in the worker" in message
     assert str(job.folder / "log.txt") in message
     assert "secret" not in message + json.dumps(ray_jobs(cluster, job))
-    until(lambda: "secret row" in (job.folder / "log.txt").read_text(), "what it said is not in the log", 10)
+    until(lambda: "secret row" in (job.folder / "log.txt").read_text(), "what it said is not in the log", LONG)
 
 
 @pytest.mark.slow
@@ -219,7 +218,7 @@ def test_without_a_common_folder_the_next_launch_goes_on_from_storage(
     cluster: str, folder: str, home: Path, tmp_path: Path
 ) -> None:
     run = config(cluster, folder=f"file://{tmp_path}/objects")
-    engine, job = RayEngine(run), make(home, run, steps=16, pause=0.3)
+    engine, job = RayEngine(run), make(home, run, holds={"0": 3, "2": 5})
     engine.start(job)
     scratch = Path(folder) / f"adaptkit-{os.getuid()}"
 
@@ -230,22 +229,21 @@ def test_without_a_common_folder_the_next_launch_goes_on_from_storage(
     until(lambda: seen("checkpoint after step 2"), "no checkpoint", LONG)
     (noted,) = scratch.glob(f"{job.id}-1-ranks/mistral/jobs/{job.id}/pid-1")
     os.kill(int(noted.read_text()), signal.SIGKILL)
-    until(lambda: seen("rank "), "no loss is told", LONG)
-    until(lambda: sum(line.startswith("2 ranks go on") for line in told(job)) == 2 or seen("never"), "lost", LONG)
+    until(lambda: seen("checkpoint after step 4"), "lost", LONG)
+    assert any("going on from the last checkpoint (1 of 1 times)" in line for line in told(job))
     os.kill(driver(job), signal.SIGKILL)
     until(lambda: engine.snapshot(job).raw_status == "interrupted", "lives on", LONG)
     elsewhere = Job(tmp_path / "elsewhere" / "mistral", job.id)  # of another client's machine
     RayEngine(run).snapshot(elsewhere)
     RayEngine(run).start(elsewhere)
     last = until(lambda: (said := engine.snapshot(job)).status.is_terminal and said, "no end", LONG)
-    assert (last.status, last.raw["model"]) == (Status.SUCCEEDED, "sum-16-of-2"), last
+    assert (last.status, last.raw["model"]) == (Status.SUCCEEDED, "sum-6-of-2"), last
     resumed = [int(line.rpartition(" ")[2]) for line in told(job) if line.startswith("2 ranks go on after step")]
-    assert len(resumed) == 3
-    assert 0 == resumed[0] < resumed[1] <= resumed[2]
+    assert resumed == [0, 2, 4]
     assert {path.name for path in job.folder.glob("pid-*")} == set()  # they ran elsewhere
     launches = tmp_path / "objects" / "jobs" / job.id / "launches"
-    until(lambda: not list(launches.glob("*/files/*")), "checkpoints are left", 20)
-    until(lambda: not list(scratch.iterdir()), "it leaves something on the machine", 10)
+    until(lambda: not list(launches.glob("*/files/*")), "checkpoints are left", LONG)
+    until(lambda: not list(scratch.iterdir()), "it leaves something on the machine", LONG)
 
 
 def test_nothing_is_sent_where_the_policy_does_not_allow_it(home: Path) -> None:
@@ -256,13 +254,15 @@ def test_nothing_is_sent_where_the_policy_does_not_allow_it(home: Path) -> None:
 
 def test_a_ray_that_does_not_answer_is_not_the_end_of_a_job(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "http://elsewhere.example:8265")  # which Ray's own client would prefer
-    run = config(f"http://127.0.0.1:{free_port()}")
-    engine, job = RayEngine(run), make(home, run)
-    with pytest.raises(ConnectionFailedError):
-        engine.start(job)
-    (job.folder / "launch").write_text("1")
-    with pytest.raises(BackendError):
-        engine.snapshot(job)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        run = config(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        engine, job = RayEngine(run), make(home, run)
+        with pytest.raises(ConnectionFailedError):
+            engine.start(job)
+        (job.folder / "launch").write_text("1")
+        with pytest.raises(BackendError):
+            engine.snapshot(job)
 
 
 def test_what_is_wrong_is_said_all_at_once() -> None:

@@ -26,7 +26,8 @@ ROWS = [
     {"messages": [{"role": "user", "content": f"Where is parcel {n}?"}, {"role": "assistant", "content": f"Desk {n}."}]}
     for n in range(24)
 ]
-LONGEST = 90.0
+#: For a machine that is many times slower than most.
+LONGEST = 240.0
 
 
 class Bench:

@@ -9,20 +9,26 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from adaptkit import BackendError, NotFoundError, Status
+from adaptkit.backends.local_jobs import Interrupted, ProcessWork
 from adaptkit.backends.local_jobs import job as jobs
 from adaptkit.backends.local_jobs.failures import describe
 from adaptkit.backends.local_jobs.job import MOST_STARTS, Job, Spec
+from adaptkit.backends.local_jobs.worker import see_through
 from adaptkit.backends.lora.running import lower
 from adaptkit.backends.training import checkpoints, shards
 from adaptkit.backends.training.failures import explained
 from adaptkit.process import process_name
+from tests.held import held
 from tests.lora.conftest import ROWS, Bench, digest
+
+__all__ = ["held"]
 
 
 def steps(bench: Bench, job_id: str) -> list[int]:
@@ -37,13 +43,17 @@ def kill_after(bench: Bench, adapter, job_id: str, step: int) -> None:
     bench.wait(adapter, job_id)
 
 
-def test_killed_at_several_points_ends_as_if_it_had_not_been(bench: Bench, trained: Path) -> None:
+def test_killed_at_several_points_ends_as_if_it_had_not_been(
+    bench: Bench, trained: Path, held: Callable[[str, int], None]
+) -> None:
     adapter = bench.adapter()
+    held("checkpoint", 2)
     job_id = bench.submit(adapter)
-    for step in (0, 2, 6):
+    for step, following in ((0, 2), (2, 6), (6, 1000)):
         kill_after(bench, adapter, job_id, step)
         snapshot = adapter.poll(job_id)
         assert (snapshot.status, snapshot.raw_status) == (Status.PAUSED, "interrupted")
+        held("checkpoint", following)
         assert adapter.restart(job_id).status is Status.QUEUED
     assert bench.wait(adapter, job_id).status == "succeeded", bench.log(job_id)
     model = Path(adapter.retrieve(job_id))
@@ -54,12 +64,18 @@ def test_killed_at_several_points_ends_as_if_it_had_not_been(bench: Bench, train
     assert told[-1] == 12
 
 
-def test_terminated_worker_checkpoints_and_goes_on(bench: Bench, trained: Path) -> None:
+def test_terminated_worker_checkpoints_and_goes_on(
+    bench: Bench, trained: Path, held: Callable[[str, int], None]
+) -> None:
     adapter = bench.adapter(checkpoint_every=1000)
+    held("metrics", 1)
     job_id = bench.submit(adapter)
     bench.wait(adapter, job_id, lambda _: bool(steps(bench, job_id)))
     bench.kill(job_id, signal.SIGTERM)
-    assert bench.wait(adapter, job_id).raw_status == "interrupted"
+    while bench.job(job_id).alive:  # it says that it stops, and then lets go
+        time.sleep(0.05)
+    assert adapter.poll(job_id).raw_status == "interrupted"
+    held("metrics", 1000)
     assert shards.newest(bench.job(job_id).folder / "checkpoints") is not None
     adapter.restart(job_id)
     assert bench.wait(adapter, job_id).status == "succeeded"
@@ -89,7 +105,7 @@ def test_torn_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> None:
 
 
 def test_many_submissions_of_one_tag_make_one_worker(bench: Bench) -> None:
-    adapter = bench.adapter(epochs=200)
+    adapter = bench.adapter(epochs=2000)
     plan, uploads = bench.plan(adapter)
     bench.started.append("SAME")
     with ThreadPoolExecutor(8) as pool:
@@ -208,6 +224,32 @@ def test_events_are_whole_lines_and_go_on_from_an_id(tmp_path: Path) -> None:
     job.tell("metrics", "…", step=3, loss=1.0)
     assert [event.data["step"] for event in job.events(seen[2].id)] == [3]
     assert sorted({event.id for event in job.events(None)}) == [event.id for event in job.events(None)]
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled", "interrupted"])
+def test_who_sees_the_end_finds_all_that_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    spec = Spec(
+        id="E", backend="lora", program="", queue="", config={}, files={}, fingerprint="", offline=True, created=0.0
+    )
+    job, update, seen = Job.create(tmp_path, spec), Job.update, []
+
+    def updated(self: Job, **changes: object) -> None:
+        seen.append((changes["raw_status"], self.events(None)[-1:]))
+        update(self, **changes)
+
+    def perform() -> str:
+        if end == "failed":
+            raise ValueError
+        if end == "cancelled":
+            job.ask_to_cancel()
+        if end != "succeeded":
+            raise Interrupted
+        return "model"
+
+    monkeypatch.setattr(Job, "update", updated)
+    see_through(job, ProcessWork(job), perform)
+    (status, (last,)) = seen[-1]
+    assert status == last.message == end
 
 
 def test_what_a_killed_client_left_of_a_job_is_cleared_away(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import copy
 import json
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -47,6 +46,7 @@ from adaptkit.backends.training.losses import PreferenceLoss, token_loss
 from adaptkit.backends.training.parallel import Group, Spread, joined
 from adaptkit.backends.training.rows import Documents, Examples, Pairs, Rows, segments
 from adaptkit.errors import AdaptkitError
+from tests.ports import free_ports
 
 VOCABULARY = 97
 SHAPE = {
@@ -218,9 +218,7 @@ def play_together(scenes: Sequence[Scene], folder: Path, world: int, *, dies: bo
 
 def run_together(module: str, argument: Path, folder: Path, world: int, *, dies: bool = False) -> None:
     """Run a module with an argument in a group of processes; what they print is in the folder."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_ports(1)[0])
     ranks = []
     for rank in range(world):
         here = {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank)}

@@ -35,8 +35,8 @@ peft = pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")
 
 FLOOR = 0.868
-#: Seconds of CPU that one training may take.
-LONGEST = 20.0
+#: Seconds of CPU that one training may take on a machine that is many times slower than most, which need 8.
+LONGEST = 100.0
 
 
 def bits(model: LocalModel, texts: Sequence[str]) -> float:

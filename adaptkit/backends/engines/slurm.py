@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,6 +128,7 @@ class SlurmEngine:
                 signal_delay_s=NOTICE,
                 additional_parameters={"requeue": True, "export": ",".join(exported), **given},
                 setup=_setup(job),
+                teardown=_teardown(job),
             )
             return int(executor.submit(NodeTask(str(job.folder))).job_id)
         except (FailedJobError, RuntimeError) as error:
@@ -188,6 +190,12 @@ def _setup(job: Job) -> list[str]:
     }
     lines = [f"export {name}={shlex.quote(value)}" for name, value in given.items()]
     return [*lines, 'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"']  # srun takes it from nowhere else
+
+
+def _teardown(job: Job) -> list[str]:
+    """Lines after the processes ended; where the last of them is a requeue, Slurm ends the script there."""
+    again = shlex.join([sys.executable, "-m", "adaptkit.backends.engines.slurm_node", str(job.folder)])
+    return ["ended=$?", f"[ $ended -eq 0 ] || {again}", "exit $ended"]
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 A notice that time is up, or that a more important job wants the nodes, has the ranks write a checkpoint, and the Slurm
 job wait for its next turn. So has a lost process: what took it away, such as a broken GPU, may stand in the way on the
-same nodes.
+same nodes. For a lost launcher of node 0 the batch script does that: ``python -m adaptkit.backends.engines.slurm_node
+JOB-FOLDER``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +24,9 @@ from adaptkit.backends.engines.config import RunConfig
 from adaptkit.backends.engines.outcome import Lost
 from adaptkit.backends.local_jobs import Interrupted, Job, ProcessWork
 from adaptkit.durable import replace_file
+from adaptkit.types import Status
 
-__all__ = ["NodeTask"]
+__all__ = ["NodeTask", "main"]
 
 #: Seconds that processes of before may take to be gone.
 GONE = 10.0
@@ -88,9 +91,18 @@ class _Node:
                 return
             before = self.job.state.step
             see_through(self.job, self.work, lambda: self._perform(handle))
-            again = self._again(before)
-        if again:
-            subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
+            self._queue_again(before)
+
+    def mend(self) -> None:
+        """Make good that this launcher's former process is gone, if it left no word on how its turn ended."""
+        from adaptkit.backends.local_jobs.worker import ending  # noqa: PLC0415
+
+        with _lock(self.job) as handle:
+            if handle is None or self.job.state.status is not Status.RUNNING:
+                return
+            with ending(self.job):
+                self._count(Lost("the launcher of node 0 was lost"))
+            self._queue_again(self.job.state.step)
 
     def _perform(self, lock: int) -> str:
         from adaptkit.backends.engines import gang  # noqa: PLC0415 - brings torch
@@ -104,23 +116,28 @@ class _Node:
         try:
             return outcome.model()
         except Lost as loss:
-            gang.count_loss(self.job, self.work, self.run, loss)
-            self.lost = True
+            self._count(loss)
             raise Interrupted from loss
 
-    def _again(self, before: int) -> bool:
-        """Whether the Slurm job should wait for another turn, given the step before this one."""
+    def _count(self, loss: Lost) -> None:
+        from adaptkit.backends.engines import gang  # noqa: PLC0415
+
+        gang.count_loss(self.job, self.work, self.run, loss)
+        self.lost = True
+
+    def _queue_again(self, before: int) -> None:
+        """Have the Slurm job wait for another turn where it should, given the step before this one."""
         state = self.job.state
         if state.status.is_terminal or not (self.lost or self.noticed):
-            return False
+            return
         if not self.lost and state.step == before:
             if state.losses >= self.run.retries:
                 turns = f"{state.losses + 1} turns on the cluster without a step forward"
                 self.job.tell("warning", f"{turns}; submit the run again with more time")
-                return False
+                return
             self.job.update(losses=state.losses + 1)
         self.job.tell("status", "queued again")
-        return True
+        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
 
     def follow(self) -> None:
         """Start this node's ranks where node 0 says, and end with the others."""
@@ -165,3 +182,14 @@ def _lock(job: Job) -> Iterator[int | None]:
                 yield handle
                 return
         time.sleep(0.5)
+
+
+def main(arguments: list[str]) -> None:
+    """See, in the batch script of the job in a folder, to what its processes left undone."""
+    job = Job.at(Path(arguments[0]))
+    _print_to(job.log())
+    _Node(job, 0, RunConfig.model_validate(job.spec.run).nodes, "").mend()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -12,7 +12,8 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from adaptkit.backends.engines.config import RunConfig
@@ -22,7 +23,7 @@ from adaptkit.backends.local_jobs.queueing import turn
 from adaptkit.backends.local_jobs.work import Interrupted, ProcessWork, Stop
 from adaptkit.types import Status
 
-__all__ = ["main", "see_through"]
+__all__ = ["ending", "main", "see_through"]
 
 
 def see_through(job: Job, work: ProcessWork, perform: Callable[[], str]) -> None:
@@ -33,20 +34,30 @@ def see_through(job: Job, work: ProcessWork, perform: Callable[[], str]) -> None
         work: Of this process.
         perform: Runs the job's program, and gives the model's id.
     """
-    try:
+    with ending(job):
         work.between()
         with turn(job, work.between):
             job.update(status=Status.RUNNING, raw_status="running", worker=this_worker())
             job.tell("status", "running")
             work.told = job.mend_events()
             model = perform()
-        job.update(status=Status.SUCCEEDED, raw_status="succeeded", model=model)
         job.tell("status", "succeeded", model=model)
+        job.update(status=Status.SUCCEEDED, raw_status="succeeded", model=model)
         shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
+
+
+@contextmanager
+def ending(job: Job) -> Iterator[None]:
+    """Write down how a job's work was ended by what is raised in the block; for the holder of its lock.
+
+    It is told first, as every end is: whoever sees that a job has ended finds all its events there.
+    """
+    try:
+        yield
     except (Stop, Interrupted):
         if job.cancelling:
-            job.update(status=Status.CANCELLED, raw_status="cancelled")
             job.tell("status", "cancelled")
+            job.update(status=Status.CANCELLED, raw_status="cancelled")
             shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
         else:
             # whoever asked for this means to go on later, so it does not count as a worker that was killed
@@ -55,8 +66,8 @@ def see_through(job: Job, work: ProcessWork, perform: Callable[[], str]) -> None
     except Exception as error:  # noqa: BLE001 - every failure ends here and is told
         traceback.print_exc()
         words = describe(error, job)
-        job.update(status=Status.FAILED, raw_status="failed", message=words)
         job.tell("status", "failed", message=words)
+        job.update(status=Status.FAILED, raw_status="failed", message=words)
 
 
 def _perform(job: Job, work: ProcessWork, lock: int) -> str:

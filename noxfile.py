@@ -38,8 +38,9 @@ BESIDE = (
     "noxfile.py",
     ".ci",
 )
-#: Each file by one of two processes: servers and clusters that a file starts are started once.
-TWO_AT_A_TIME = ("-n", "2", "--dist", "loadfile")
+#: Each file by one process: servers and clusters that a file starts are started once. Three on two cores, since tests of
+#: servers, clusters and workers wait a good part of their time.
+SIDE_BY_SIDE = ("-n", "3", "--dist", "loadfile")
 #: What needs no trainer.
 WITHOUT_TORCH = (
     "tests/core",
@@ -80,7 +81,7 @@ def _pytest(session: nox.Session, *arguments: str) -> None:
             shutil.copy(source, place / name)
     session.chdir(place)
     environment = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
-    session.run("pytest", *TWO_AT_A_TIME, *arguments, *session.posargs, env=environment)
+    session.run("pytest", *SIDE_BY_SIDE, *arguments, *session.posargs, env=environment)
 
 
 @nox.session(python=AVAILABLE[:1])

@@ -38,8 +38,8 @@ BESIDE = (
     "noxfile.py",
     ".ci",
 )
-#: Each file by one process: servers and clusters that a file starts are started once. Three on two cores, since tests of
-#: servers, clusters and workers wait a good part of their time.
+#: Each file by one process: servers and clusters that a file starts are started once. Three of them on two cores, since
+#: tests of servers, clusters and workers wait a good part of their time.
 SIDE_BY_SIDE = ("-n", "3", "--dist", "loadfile")
 #: What needs no trainer.
 WITHOUT_TORCH = (

@@ -13,12 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from adaptkit import Client, Dataset, Job, LoraConfig, Status, UnsupportedError
+from adaptkit import Client, Dataset, Job, LoraConfig, Status, UnsupportedError, builtin
 from adaptkit.adapter import Context
+from adaptkit.backends.base_model import find_base
 from adaptkit.backends.lora import LoraAdapter
 from adaptkit.backends.lora.config import resolve
+from adaptkit.backends.lora.estimate import refuse_if_short
 from adaptkit.http import Egress
-from adaptkit.machine import Machine
+from adaptkit.machine import Gpu, Machine
 from adaptkit.testing.contract import AdapterContract
 from tests.engines.cluster import cluster, slurm_folder
 from tests.engines.conftest import until
@@ -137,11 +139,19 @@ def test_slurm_trains_it_and_this_machine_answers(cluster: Path, tmp_path: Path)
     ],
 )
 def test_what_several_processes_cannot_do_is_refused(given: dict[str, Any], words: str) -> None:
-    from adaptkit.machine import Gpu
-
     machine = Machine(gpus=(Gpu(8.0, 24 << 30), Gpu(8.0, 24 << 30)))
     with pytest.raises(UnsupportedError, match=words):
         resolve(LoraConfig.model_validate({"backend": "lora", **given}), None, machine)
+
+
+def test_each_process_takes_a_gpu_of_its_own(tmp_path: Path) -> None:
+    machine, base = Machine(gpus=(Gpu(8.0, 24 << 30),) * 2), find_base("builtin:tiny", builtin.path("tiny"))
+    config = resolve(LoraConfig(run={"gpus_per_node": 2}), base, machine)
+    assert (config.device, config.precision) == ("cuda", "bf16")
+    assert resolve(config, base, machine) == config, "the workers do this again"
+    refuse_if_short(config, base, machine, tmp_path)
+    with pytest.raises(UnsupportedError, match="asks for 4 GPUs"):
+        refuse_if_short(resolve(LoraConfig(run={"gpus_per_node": 4}), base, machine), base, machine, tmp_path)
 
 
 def test_what_another_machine_decides_is_left_to_it(tmp_path: Path) -> None:

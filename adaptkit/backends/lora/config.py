@@ -140,6 +140,6 @@ def resolve(config: LoraConfig, base: Base | None, machine: Machine | None) -> L
             "learning_rate": config.learning_rate or rate,
             "max_length": config.max_length or (min(reads, LONGEST) if reads is not None else None),
             "precision": precision,
-            "device": device,
+            "device": device.partition(":")[0] if config.run.processes > 1 else device,  # each takes one of its own
         }
     )

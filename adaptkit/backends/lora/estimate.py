@@ -60,7 +60,7 @@ def refuse_if_short(config: LoraConfig, base: Base, machine: Machine, home: Path
 
 def _short(config: LoraConfig, base: Base, machine: Machine, home: Path) -> Iterator[str]:
     gpu, each = config.device.startswith("cuda"), config.run.each
-    memory, needed = machine.memory(config.device), memory_needed(config, base) * (1 if gpu else each)
+    memory, needed = machine.memory(machine.device(config.device)), memory_needed(config, base) * (1 if gpu else each)
     if gpu and each > len(machine.gpus):
         yield f"run asks for {each} GPUs of each machine, and this one has {len(machine.gpus)}"
     if memory is not None and needed > memory:

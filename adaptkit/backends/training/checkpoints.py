@@ -1,8 +1,7 @@
 """Checkpoints that are whole or do not count.
 
-A checkpoint is written file by file; a kill in between leaves a folder that looks like one, and a missing
-file would be passed over in silence. So a checkpoint counts only once `complete` has written the list of its
-files with their hashes, last and by a rename; anything else is skipped.
+A checkpoint is written file by file; a kill in between leaves a folder that looks like one. So it counts only once
+`complete` has written the list of its files with their hashes, last and by a rename; anything else is skipped.
 """
 
 from __future__ import annotations

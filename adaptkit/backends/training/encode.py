@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -71,7 +71,6 @@ def pairs(
     tokenizer: Tokenizer,
     longest: int,
     tally: Tally,
-    between: Callable[[], None] = lambda: None,
 ) -> Iterator[Pair]:
     """Preference records, one by one; arguments and errors as for `examples`.
 
@@ -92,7 +91,6 @@ def pairs(
             yield pair
         else:
             tally.empty += 1
-        between()
     if not tally.kept:
         raise DataError("no pair has two different answers that fit into max_length")
 
@@ -102,7 +100,6 @@ def examples(
     tokenizer: Tokenizer,
     longest: int | None,
     tally: Tally,
-    between: Callable[[], None] = lambda: None,
 ) -> Iterator[Encoded]:
     """Records, one by one, as token ids.
 
@@ -111,7 +108,6 @@ def examples(
         tokenizer: The model's.
         longest: Tokens that an example may have; ``None`` for as many as there are.
         tally: Where it is counted what became of them.
-        between: Called after each record, to notice a cancellation.
 
     Raises:
         DataError: a record cannot be encoded, named by its number and never by its content; or nothing is left.
@@ -130,7 +126,6 @@ def examples(
             yield example
         else:
             tally.empty += 1
-        between()
     if not tally.kept:
         raise DataError("no example has anything to learn from: every one lacks an assistant turn of weight 1")
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -21,10 +21,8 @@ from adaptkit.backends.lora.config import resolve
 from adaptkit.backends.lora.estimate import refuse_if_short
 from adaptkit.http import Egress
 from adaptkit.machine import Gpu, Machine
-from adaptkit.testing.contract import AdapterContract
 from tests.engines.cluster import cluster, slurm_folder
 from tests.engines.conftest import until
-from tests.lora import test_contract
 from tests.lora.conftest import ROWS
 
 __all__ = ["cluster", "slurm_folder"]
@@ -39,22 +37,6 @@ PAIRS = [
     for row in ROWS
 ]
 TWO = {"processes_per_node": 2}
-
-
-class TestTwoProcesses(AdapterContract):
-    gaps: ClassVar = test_contract.TestLora.gaps
-
-    def config(self) -> LoraConfig:
-        return LoraConfig(epochs=1, rank=4, run=TWO)
-
-    def long_config(self) -> LoraConfig:
-        return LoraConfig(epochs=500, rank=4, run=TWO)
-
-    def failing_config(self) -> tuple[LoraConfig, str]:
-        return LoraConfig(epochs=4, learning_rate=1e30, warmup=0.0, run=TWO), "diverged"
-
-    def remote_config(self) -> LoraConfig:
-        return LoraConfig(model="some-org/some-model", run=TWO)
 
 
 def trained(home: Path, rows: list[dict[str, Any]] = ROWS, **given: Any) -> Job:

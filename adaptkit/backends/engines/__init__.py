@@ -3,6 +3,7 @@
 | module | idea |
 |---|---|
 | `config` | what a user says of it |
+| `jobs` | the jobs of a backend, from its copies of the data to its models |
 | `local`, `slurm`, `ray` | the engines |
 | `gang` | a machine's ranks: started together, ended together |
 | `rank` | one of them |

@@ -27,7 +27,7 @@ from tests.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
 
-KILLS = int(os.environ.get("ADAPTKIT_KILLS", "12"))
+KILLS = int(os.environ.get("ADAPTKIT_KILLS", "8"))
 SETTINGS = {"epochs": 12, "batch_size": 8, "rank": 4, "checkpoint_every": 2}  # 36 steps, 17 checkpoints
 NAMES = ("adapter_model.safetensors", "adapter_config.json")
 

@@ -20,6 +20,7 @@ from adaptkit.backends.chat_tokenizer import ChatTokenizer, Encoded
 from adaptkit.backends.lora.config import LoraConfig, resolve
 from adaptkit.backends.lora.estimate import memory_needed, refuse_if_short
 from adaptkit.backends.lora.loading import build_model
+from adaptkit.backends.lora.running import rows_of, settings_of
 from adaptkit.backends.training.corpus import Corpus, write
 from adaptkit.backends.training.losses import loss_of
 from adaptkit.backends.training.rows import IGNORED, Examples, Packed, pack
@@ -247,6 +248,13 @@ def test_dpo_learns_to_prefer(bench: Bench) -> None:
     assert told[-1]["rewards/margins"] > told[0]["rewards/margins"]
     assert (model / "adapter_model.safetensors").is_file()
     assert [path for path in model.iterdir() if path.is_dir()] == []
+
+
+def test_a_step_is_as_many_batches_as_are_accumulated(tmp_path: Path) -> None:
+    config = LoraConfig(batch_size=3, gradient_accumulation=2)
+    rows = rows_of(corpus_of(tmp_path / "rows", [Encoded([5, 6], [False, True])] * 13), config, epochs=2)
+    assert sorted(len(rows.of_step(step)) for step in range(rows.steps)) == [1, 1, 6, 6, 6, 6]
+    assert settings_of(config).micro_batch_size == 3
 
 
 def test_completions_train(bench: Bench) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from adaptkit.http import Egress
 from adaptkit.machine import Gpu, Machine
 from tests.engines.cluster import cluster, slurm_folder
 from tests.engines.conftest import until
+from tests.held import held
 from tests.lora.conftest import ROWS
 
-__all__ = ["cluster", "slurm_folder"]
+__all__ = ["cluster", "held", "slurm_folder"]
 
 GIVEN = {"backend": "lora", "epochs": 2, "batch_size": 6, "rank": 4, "learning_rate": 1e-4, "checkpoint_every": 2}
 PAIRS = [
@@ -77,8 +79,9 @@ def test_two_processes_learn_what_one_learns(
         torch.testing.assert_close(theirs[name], weight, rtol=2**-7 if wide else 1e-3, atol=1e-4, msg=name)
 
 
-def test_all_processes_killed_end_as_if_they_had_not_been(tmp_path: Path) -> None:
+def test_all_processes_killed_end_as_if_they_had_not_been(tmp_path: Path, held: Callable[[str, int], None]) -> None:
     whole = trained(tmp_path / "whole", run=TWO, epochs=6)
+    held("checkpoint", 2)
     client = Client(targets={"t": {**GIVEN, "run": TWO, "epochs": 6}}, home=tmp_path / "killed")
     job = client.submit("t", Dataset.of(ROWS))
     folder = tmp_path / "killed" / "lora" / "jobs" / job.id
@@ -90,6 +93,7 @@ def test_all_processes_killed_end_as_if_they_had_not_been(tmp_path: Path) -> Non
         except OSError:
             continue
     until(lambda: job.refresh() is Status.PAUSED, "it does not stop", 60)
+    held("checkpoint", 1000)
     again = client.submit("t", Dataset.of(ROWS))
     assert again.id == job.id
     assert again.wait(timeout=240) is Status.SUCCEEDED, again.snapshot.message
